@@ -1,0 +1,19 @@
+"""Front ends: waveform (B, 1, T) in, pictures (B, 1, rows, frames) out, on the model's device."""
+
+from tessera.audio.features.chunks import features_in_chunks
+from tessera.audio.features.mel import dct_matrix, hz_to_mel, mel_filter_bank, mel_to_hz
+from tessera.audio.features.mel_spectrogram import MFCC, MelOptions, MelSpectrogram
+from tessera.audio.features.spectrogram import Spectrogram, SpectrogramOptions
+
+__all__ = [
+    "MFCC",
+    "MelOptions",
+    "MelSpectrogram",
+    "Spectrogram",
+    "SpectrogramOptions",
+    "dct_matrix",
+    "features_in_chunks",
+    "hz_to_mel",
+    "mel_filter_bank",
+    "mel_to_hz",
+]
