@@ -1,0 +1,1 @@
+"""Networks of the sound papers, one file a paper."""
