@@ -1,18 +1,18 @@
-"""Typed configuration: a pydantic base, a strict YAML reader, merging and ``--set a.b=c`` (no torch)."""
+"""Typed configuration: a pydantic base, validation with clear errors, merging, ``--set a.b=c`` (no torch)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tessera.core.errors import ConfigError
+from tessera.core.strict_yaml import dump_yaml, load_yaml, loads_yaml
+
+__all__ = ["Config", "dump_yaml", "load_yaml", "loads_yaml", "merge", "parse_set", "validate"]
 
 
 class Config(BaseModel):
@@ -29,106 +29,6 @@ class Config(BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML 1.2 core scalars (``no`` and ``12:30`` stay text, ``1e-3`` is a number); duplicate keys raise."""
-
-
-_StrictLoader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    ("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789"),
-    (
-        "float",
-        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
-        "-+0123456789.",
-    ),
-):
-    _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
-
-
-def _construct_int(loader: _StrictLoader, node: yaml.ScalarNode) -> int:
-    text = node.value
-    base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-    return int(text[2:] if base != 10 else text, base)
-
-
-def _construct_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: dict[Any, int] = {}
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        line = key_node.start_mark.line + 1
-        if not isinstance(key, str | int | float | bool):
-            raise ConfigError(f"line {line}: a key must be plain text", found=key)
-        if key in seen:
-            raise ConfigError(
-                f"line {line}: duplicate key '{key}'",
-                found=f"first given on line {seen[key]}",
-                hint="keep one of the two lines",
-            )
-        seen[key] = line
-    return {
-        loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value
-    }
-
-
-_StrictLoader.add_constructor("tag:yaml.org,2002:int", _construct_int)
-_StrictLoader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
-
-
-def loads_yaml(text: str, *, source: str = "YAML") -> Any:
-    """Read YAML text as values only; ``source`` names it in errors."""
-    try:
-        return yaml.load(text, Loader=_StrictLoader)
-    except ConfigError as error:
-        raise ConfigError(f"{source}, {error.problem}", found=error.found, hint=error.hint) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(
-            f"{source}{place}: this is not valid YAML",
-            found=getattr(error, "problem", None) or str(error).splitlines()[0],
-            expected="key: value lines, values only (no tags, no classes)",
-        ) from None
-
-
-def load_yaml(path: Path) -> Any:
-    """Read a YAML file as values only."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}", found=error, expected="a UTF-8 YAML file") from None
-    return loads_yaml(text, source=str(path))
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes text that would read back as another type in quotes, by the strict reader's rules."""
-
-
-_Dumper.yaml_implicit_resolvers = {
-    first: [
-        *_StrictLoader.yaml_implicit_resolvers.get(first, []),
-        *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
-    ]
-    for first in {*_StrictLoader.yaml_implicit_resolvers, *yaml.SafeDumper.yaml_implicit_resolvers}
-}
-
-
-def _represent_float(dumper: _Dumper, value: float) -> yaml.ScalarNode:
-    text = repr(value).replace("inf", ".inf").replace("nan", ".nan")
-    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
-
-
-_Dumper.add_representer(float, _represent_float)
-
-
-def dump_yaml(value: Any) -> str:
-    """Write values as YAML that any YAML 1.1 or 1.2 reader understands alike."""
-    return yaml.dump(
-        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
-    )
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -177,6 +77,8 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
             branch = branch.setdefault(key, {})
             if not isinstance(branch, dict):
                 raise ConfigError(f"--set {assignment}", found=f"{key} was set to a value before")
+        if branch.get(keys[-1]):
+            raise ConfigError(f"--set {assignment}", found=f"{name} was set before", hint="set it once")
         branch[keys[-1]] = loads_yaml(text, source=f"--set {name}")
     return tree
 
@@ -188,42 +90,88 @@ def validate(kind: type[ConfigT], values: Any, *, source: str) -> ConfigT:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        first = details[0]
-        lines = [f"{_field_path(item['loc'])}: {item['msg']}" for item in details]
-        unknown = first["type"] == "extra_forbidden"
-        raise ConfigError(
-            f"{source}: {'unknown field' if unknown else 'cannot use'} {_field_path(first['loc'])}",
-            found=repr(first.get("input")),
-            expected="; ".join(lines),
-            hint=_suggest(kind, first["loc"])
-            if unknown
-            else "correct the field, or leave it out for its default",
-        ) from None
+        raise _explained(kind, values, error, source) from None
 
 
-def _field_path(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location) or "config"
+def _explained(kind: type[BaseModel], values: Any, error: ValidationError, source: str) -> ConfigError:
+    details = sorted(error.errors(include_url=False), key=lambda item: item["type"] != _UNKNOWN)
+    reasons: dict[str, list[str]] = {}
+    for item in details:
+        reasons.setdefault(".".join(_names(values, item)), []).append(_reason(item))
+    first, (name, expected) = details[0], next(iter(reasons.items()))
+    text = " or ".join(expected)
+    if len(reasons) > 1:
+        text = "; ".join(f"{path or 'config'}: {' or '.join(texts)}" for path, texts in reasons.items())
+    found = first.get("input")
+    if first["type"] == _UNKNOWN:
+        hint = _suggest(kind.model_json_schema(), values, _names(values, first))
+        return ConfigError(
+            f"{source}: unknown field {name}",
+            found=repr(found),
+            expected=text if len(reasons) > 1 else None,
+            hint=hint,
+        )
+    return ConfigError(
+        f"{source}: cannot use {name}" if name else f"{source}: these values do not fit together",
+        found=None if isinstance(found, Mapping) else repr(found),
+        expected=text,
+        hint="correct the field, or leave it out for its default" if name else None,
+    )
 
 
-def _suggest(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
+_UNKNOWN = "extra_forbidden"
+
+
+def _names(values: Any, item: Any) -> list[str]:
+    """Where the error is, by the names in the file; pydantic's names of union branches are left out."""
+    names: list[str] = []
+    node = values
+    for part in item["loc"]:
+        if (isinstance(node, Mapping) and part in node) or (
+            isinstance(node, list | tuple) and isinstance(part, int) and part < len(node)
+        ):
+            names.append(str(part))
+            node = node[part]
+    if item["type"] == "missing":
+        names.append(str(item["loc"][-1]))
+    if item["type"].startswith("union_tag"):
+        names.append(item["ctx"]["discriminator"].strip("'"))
+    return names
+
+
+def _reason(item: Any) -> str:
+    if item["type"] == _UNKNOWN:
+        return "there is no such field"
+    if item["type"] == "union_tag_invalid":
+        return f"one of {item['ctx']['expected_tags']}, not '{item['ctx']['tag']}'"
+    if item["type"] in ("missing", "union_tag_not_found"):
+        return "a value; none was given"
+    if item["type"] == "model_type":
+        return "key: value lines"
+    text: str = item["msg"]
+    return text.removeprefix("Value error, ").removeprefix("Input should be ")
+
+
+def _suggest(schema: dict[str, Any], values: Any, names: list[str]) -> str:
     import difflib
 
-    fields = _known_fields(kind.model_json_schema(), location[:-1])
-    close = difflib.get_close_matches(str(location[-1]), fields, n=1)
-    known = f"known fields: {', '.join(sorted(fields))}" if fields else "leave the field out"
+    node = _opened(schema, schema, values)
+    for name in names[:-1]:
+        values = values[int(name)] if isinstance(values, list | tuple) else values[name]
+        below = node.get("properties", {}).get(name) or node.get("additionalProperties") or node.get("items")
+        node = _opened(schema, below or {}, values)
+    fields = sorted(node.get("properties", {}))
+    known = f"known fields: {', '.join(fields)}" if fields else "leave the field out"
+    close = difflib.get_close_matches(names[-1], fields, n=1)
     return f"did you mean {close[0]}? {known}" if close else known
 
 
-def _known_fields(schema: dict[str, Any], location: tuple[int | str, ...]) -> list[str]:
-    definitions = schema.get("$defs", {})
-    node = schema
-    for part in location:
-        if "discriminator" in node:
-            reference = node["discriminator"]["mapping"].get(part, "")
-            node = definitions.get(reference.rsplit("/", 1)[-1], {})
-            continue
-        node = node.get("properties", {}).get(part, {})
-        reference = node.get("$ref") or (node.get("allOf") or [{}])[0].get("$ref", "")
-        node = definitions.get(reference.rsplit("/", 1)[-1], node) if reference else node
-    return list(node.get("properties", {}))
+def _opened(schema: dict[str, Any], node: dict[str, Any], values: Any) -> dict[str, Any]:
+    """Follow references and the union's branch that ``values`` chose, to a node with fields."""
+    if "discriminator" in node:
+        chosen = values.get(node["discriminator"]["propertyName"])
+        node = {"$ref": node["discriminator"]["mapping"].get(chosen, "")}
+    if "$ref" in node:
+        return _opened(schema, schema.get("$defs", {}).get(node["$ref"].rpartition("/")[2], {}), values)
+    branches = [_opened(schema, branch, values) for branch in node.get("anyOf", ())]
+    return next((branch for branch in branches if "properties" in branch), node)

@@ -37,8 +37,9 @@ class TesseraError(Exception):
         return "; ".join(" ".join(part.split()) for part in str(self).splitlines())
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Keep the fields when the error crosses a process boundary."""
-        return (_rebuild, (type(self), self.problem, self.found, self.expected, self.hint))
+        """Cross a process boundary: the fields as text, for what was found may not be picklable."""
+        found, expected = (value if value is None else str(value) for value in (self.found, self.expected))
+        return (_rebuild, (type(self), self.problem, found, expected, self.hint))
 
 
 def _rebuild(

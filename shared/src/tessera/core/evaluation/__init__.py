@@ -28,9 +28,10 @@ from tessera.core.evaluation.predictions import (
     take,
 )
 from tessera.core.evaluation.predictions_csv import read_predictions, write_predictions
-from tessera.core.evaluation.table import ClassRow, Evaluation, evaluate, format_estimate
+from tessera.core.evaluation.table import METRICS, ClassRow, Evaluation, evaluate, format_estimate
 
 __all__ = [
+    "METRICS",
     "ClassPredictions",
     "ClassRow",
     "Estimate",

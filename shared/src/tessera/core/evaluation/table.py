@@ -81,6 +81,10 @@ REGRESSION_METRICS: Mapping[str, Metric[ValuePredictions]] = MappingProxyType(
     }
 )
 
+METRICS: Mapping[Task, Mapping[str, Metric[Any]]] = MappingProxyType(
+    {"multiclass": MULTICLASS_METRICS, "multilabel": MULTILABEL_METRICS, "regression": REGRESSION_METRICS}
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class ClassRow:
@@ -155,23 +159,20 @@ def evaluate(
 ) -> Evaluation:
     """Every metric of the predictions' task with its interval; all metrics see the same resamples."""
 
-    def estimated(metrics: Mapping[str, Metric[P]], subject: P) -> dict[str, Estimate]:
-        return {
-            name: bootstrap_interval(metric, subject, n_resamples=n_resamples, level=level, seed=seed)
-            for name, metric in metrics.items()
-        }
-
     task, n, n_groups = predictions.task, len(predictions), predictions.n_groups
+    metrics = {
+        name: bootstrap_interval(metric, predictions, n_resamples=n_resamples, level=level, seed=seed)
+        for name, metric in METRICS[task].items()
+    }
     if isinstance(predictions, ValuePredictions):
-        return Evaluation(task, n, n_groups, estimated(REGRESSION_METRICS, predictions))
-    single = task == "multiclass"
+        return Evaluation(task, n, n_groups, metrics)
     return Evaluation(
         task,
         n,
         n_groups,
-        metrics=estimated(MULTICLASS_METRICS if single else MULTILABEL_METRICS, predictions),
+        metrics,
         per_class=per_class_table(predictions),
-        confusion=tuple(map(tuple, confusion_matrix(predictions).tolist())) if single else (),
+        confusion=tuple(map(tuple, confusion_matrix(predictions).tolist())) if task == "multiclass" else (),
         reliability=reliability_table(*confidence_and_correct(predictions)),
     )
 

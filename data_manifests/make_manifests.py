@@ -1,0 +1,125 @@
+"""Write the manifests of the real sets from their local copies below TESSERA_DATA_ROOT.
+
+Each copy is a folder with an index.csv (path, label, group, fold, more); titles, licences and sources below
+are those of the sets' own README files.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+from tessera.core.data.case import Case, FileRef
+from tessera.core.data.dataset_info import DatasetInfo
+from tessera.core.data.locate import data_root
+from tessera.core.data.manifest import Manifest
+from tessera.core.data.targets import TargetSpec
+from tessera.core.errors import DataError
+
+HERE = Path(__file__).resolve().parent
+
+ESC10 = DatasetInfo(
+    id="esc10",
+    title="ESC-10: environmental sounds, 10 classes, folds 1 to 4",
+    description=(
+        "320 clips of 5 s, 44.1 kHz, mono, Ogg Vorbis, 32 a class; many are padded with zeros to 5 s. "
+        "Files are byte-identical to the source repository at commit "
+        "553c8f1743b9dba6b282e1323c3ca8fa76923448, but moved into one folder, so no mirror has these "
+        "paths. The official fold 5 is not listed."
+    ),
+    licence="CC BY 3.0; single clips CC0, CC BY or Sampling+, see meta.clip_licence",
+    citation="K. J. Piczak, ESC: Dataset for Environmental Sound Classification, ACM Multimedia 2015.",
+    source="https://github.com/karolpiczak/ESC-10",
+    root="esc10",
+    role="audio",
+    splits="official folds 1 to 4; clips of one Freesound recording share a group and a fold",
+)
+FSDD = DatasetInfo(
+    id="fsdd",
+    title="Free Spoken Digit Dataset: digits 0 to 9 by five speakers",
+    description=(
+        "2250 recordings, 8 kHz, mono, 16 bit, trimmed; 10 digits x 5 speakers x 45 takes. WAV of the source "
+        "repository at commit 26eb9aaf76e81b692f806f9140c2d2777410d7a1 re-packed as FLAC without loss, so "
+        "no mirror has these files. One speaker and the official test takes are not listed."
+    ),
+    licence="CC BY-SA 4.0",
+    citation="Free Spoken Digit Dataset (FSDD), Jakobovski/free-spoken-digit-dataset on GitHub.",
+    source="https://github.com/Jakobovski/free-spoken-digit-dataset",
+    root="fsdd",
+    role="audio",
+    splits="none; the group is the speaker, so five folds leave one speaker out each",
+)
+BIOACOUSTIC = DatasetInfo(
+    id="bioacoustic_samples",
+    title="A few animal and reef recordings, for trying things out",
+    description=(
+        "22 recordings: a ruffed grouse drumming, a great plains toad, 11 channels of two recorder arrays, 9 "
+        "fish sounds of coral reefs. From opensoundscape at commit 8b582152c91df6f1d4387b23e1ca849be70f4cea "
+        "(tests/audio) and perch at commit b216270c0220c47318ba25b4b11a5c80951315cd (fish_audio_queries), "
+        "re-packed as FLAC, so there is no mirror with these files. No class balance: not for benchmarks."
+    ),
+    licence="MIT (opensoundscape) and Apache-2.0 (perch), see meta.licence",
+    citation="opensoundscape (kitzeslab) and perch (google-research).",
+    source="https://github.com/kitzeslab/opensoundscape and https://github.com/google-research/perch",
+    root="bioacoustic_samples",
+    role="audio",
+    splits="none; the channels of one recorder array share a group",
+)
+
+
+def index_rows(folder: Path) -> list[dict[str, str]]:
+    """Rows of a set's index.csv."""
+    with (folder / "index.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def case_of(folder: Path, row: dict[str, str], *, group: str, split: str, meta: tuple[str, ...]) -> Case:
+    """One recording of an index."""
+    path = folder / row["path"]
+    return Case(
+        id=path.stem,
+        files={"audio": FileRef(path=path)},
+        targets={"label": row["label"]},
+        group=group,
+        split=split,
+        meta={name: row[name] for name in meta},
+    )
+
+
+def array_of(row: dict[str, str]) -> str:
+    """Group of a bioacoustic sample: the recorder array, else the file."""
+    return row["label"] if row["label"].endswith("_array_channel") else Path(row["path"]).stem
+
+
+def cases_of(info: DatasetInfo, folder: Path) -> list[Case]:
+    """All recordings of a set."""
+    rows = index_rows(folder)
+    if info.id == "esc10":
+        meta: tuple[str, ...] = ("clip_licence",)
+        return [case_of(folder, row, group=row["group"], split=row["fold"], meta=meta) for row in rows]
+    if info.id == "fsdd":
+        meta = ("take", "n_samples")
+        return [case_of(folder, row, group=row["group"], split="", meta=meta) for row in rows]
+    meta = ("sample_rate", "n_samples", "channels", "licence")
+    return [case_of(folder, row, group=array_of(row), split="", meta=meta) for row in rows]
+
+
+def main() -> None:
+    """Hash the local copies and write the manifests beside this file."""
+    root = data_root()
+    if root is None:
+        raise DataError("TESSERA_DATA_ROOT is not set", hint="set it to the folder that holds esc10 and fsdd")
+    for info in (ESC10, FSDD, BIOACOUSTIC):
+        copy = root / info.root
+        cases = cases_of(info, copy)
+        classes = tuple(sorted({str(case.targets["label"]) for case in cases}))
+        full = info.model_copy(update={"targets": {"label": TargetSpec(kind="class", classes=classes)}})
+        local = full.model_copy(update={"root": str(copy.resolve())})  # where the files are while hashing
+        manifest = Manifest.create(local, cases, folder=HERE / info.id)
+        Manifest(full, manifest.cases, manifest.folder).save(HERE / info.id, overwrite=True)
+        sys.stdout.write(f"{info.id}: {len(cases)} cases, digest {manifest.digest}\n")
+
+
+if __name__ == "__main__":
+    main()

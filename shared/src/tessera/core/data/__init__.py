@@ -1,0 +1,1 @@
+"""From files to batches: cases, geometry, manifests, splits, cache and loaders."""

@@ -1,0 +1,104 @@
+"""What is known of a case as numbers: a class, a set of tags, or a measured number (no torch)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, field_validator, model_validator
+
+from tessera.core.config import Config
+from tessera.core.data.case import Target
+from tessera.core.errors import DataError
+
+TAG_SEPARATOR = "|"
+
+
+class TargetSpec(Config):
+    """One target column of a manifest."""
+
+    kind: Literal["class", "tags", "number"] = Field(
+        description="class: exactly one; tags: any number of them, none too; number: a measured value"
+    )
+    classes: tuple[str, ...] = Field((), description="class and tags: the names, in the network's order")
+    unit: str = Field("", description="number: unit of the value, for instance s or dB")
+    partial: bool = Field(
+        False, description="cases may lack the value (empty cell); they are left out of training"
+    )
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _whole_numbers_are_names(cls, value: Any) -> Any:
+        """Take ``classes: [0, 1]`` as the names '0' and '1'."""
+        if not isinstance(value, list | tuple):
+            return value
+        return [str(item) if type(item) is int else item for item in value]
+
+    @model_validator(mode="after")
+    def _kind_and_classes_agree(self) -> Self:
+        if self.kind == "number":
+            if self.classes:
+                raise ValueError("a number has no classes")
+            return self
+        if not self.classes:
+            raise ValueError(f"kind {self.kind} needs the list of classes")
+        for name in self.classes:
+            if not name or name != name.strip() or TAG_SEPARATOR in name:
+                raise ValueError(f"'{name}' cannot be a class: empty, outer spaces or '{TAG_SEPARATOR}'")
+        twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
+        if twice:
+            raise ValueError(f"classes given twice: {', '.join(twice)}")
+        if self.kind == "tags" and self.partial:
+            raise ValueError("tags cannot be partial: an empty cell means that no tag applies")
+        return self
+
+
+def n_outputs(spec: TargetSpec) -> int:
+    """Width K of the network's raw output; a number takes two, its mean and log variance."""
+    return 2 if spec.kind == "number" else len(spec.classes)
+
+
+def encode_target(spec: TargetSpec, value: Target, *, case_id: str = "?") -> npt.NDArray[Any]:
+    """A target as the loss wants it: int64 () of a class, float32 (K,) of tags, float32 () of a number.
+
+    Args:
+        spec: The target column.
+        value: The case's value.
+        case_id: Named in errors.
+    """
+    if spec.kind == "number":
+        return np.asarray(_finite(value, case_id=case_id), dtype=np.float32)
+    if spec.kind == "class":
+        return np.asarray(_class_index(spec, value, case_id=case_id), dtype=np.int64)
+    if not isinstance(value, tuple | list):
+        raise DataError(
+            f"case {case_id}: tags must be a tuple of names", found=repr(value), expected="('a', 'b') or ()"
+        )
+    hot = np.zeros(len(spec.classes), dtype=np.float32)
+    for tag in value:
+        hot[_class_index(spec, tag, case_id=case_id)] = 1.0
+    return hot
+
+
+def _finite(value: object, *, case_id: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise DataError(
+            f"case {case_id}: the target is not a finite number",
+            found=repr(value),
+            expected="a number such as 0.62",
+            hint="correct the cell in samples.csv, or leave the case out",
+        )
+    return float(value)
+
+
+def _class_index(spec: TargetSpec, value: object, *, case_id: str) -> int:
+    if isinstance(value, str) and value in spec.classes:
+        return spec.classes.index(value)
+    raise DataError(
+        f"case {case_id}: {value!r} is not a known class",
+        found=repr(value),
+        expected=f"one of {', '.join(spec.classes)}",
+        hint="correct the cell in samples.csv, or add the class to dataset.yaml",
+    )

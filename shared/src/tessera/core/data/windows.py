@@ -1,0 +1,40 @@
+"""How a case is cut into the network's inputs: the same object serves training and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from tessera.core.data.case import Source
+from tessera.core.data.geometry import Geometry, Region
+
+if TYPE_CHECKING:
+    from tessera.core.data.sample import Sample
+
+
+@runtime_checkable
+class Windows(Protocol):
+    """Cuts a source into fixed-size network inputs."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape (C, *S) of every sample, the same for all cases."""
+        ...
+
+    def plan(self, grid: Geometry) -> Sequence[Region]:
+        """The regions a prediction covers, in order."""
+        ...
+
+    def draw(self, grid: Geometry, rng: np.random.Generator) -> Region:
+        """A region for one training sample."""
+        ...
+
+    def read(self, source: Source, region: Region) -> Sample:
+        """The network's input (C, *S) for that region: resampled, standardised, padded as configured."""
+        ...
+
+    def prepare(self, source: Source) -> tuple[np.ndarray, Geometry]:
+        """The whole case as (C, *S), ready to be cut at no cost, and its grid; what the cache keeps."""
+        ...
