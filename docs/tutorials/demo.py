@@ -29,7 +29,8 @@ def main() -> None:
         data, fold, recordings, preset = str(out / "scenes"), "1", out / "scenes" / "audio", "scenes"
         _run("simulate", "sound-scenes", "--n", "400", "--seed", "1", "--out", data)
     run, found = out / "run", out / "detections"
-    _run("train", "sound", "--preset", preset, "--data", data, "--fold", fold, "--budget", BUDGET, "--out", str(run))
+    training = ("--preset", preset, "--data", data, "--fold", fold, "--budget", BUDGET)
+    _run("train", "sound", *training, "--out", str(run))
     _run("bundle", "verify", str(run / "bundle"))
     _run("evaluate", str(run / "bundle"), "--data", data, "--fold", fold)
     for _ in range(2):  # the second time nothing is left to do

@@ -173,10 +173,10 @@ def test_the_position_after_an_epoch_is_the_start_of_the_next() -> None:
 
 
 def test_loading_leaves_the_ambient_random_state_alone() -> None:
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index, union-attr]
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
     list(loader())
     assert torch.equal(torch_state, torch.get_rng_state())
-    assert np.array_equal(numpy_state, np.random.get_state()[1])  # type: ignore[index, arg-type]
+    assert np.array_equal(numpy_state, np.random.get_state()[1])  # type: ignore[index]
 
 
 def test_nothing_to_load_is_an_error() -> None:

@@ -77,7 +77,7 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
             branch = branch.setdefault(key, {})
             if not isinstance(branch, dict):
                 raise ConfigError(f"--set {assignment}", found=f"{key} was set to a value before")
-        if branch.get(keys[-1]):
+        if keys[-1] in branch:
             raise ConfigError(f"--set {assignment}", found=f"{name} was set before", hint="set it once")
         branch[keys[-1]] = loads_yaml(text, source=f"--set {name}")
     return tree

@@ -158,7 +158,6 @@ def evaluate(
     seed: int,
 ) -> Evaluation:
     """Every metric of the predictions' task with its interval; all metrics see the same resamples."""
-
     task, n, n_groups = predictions.task, len(predictions), predictions.n_groups
     metrics = {
         name: bootstrap_interval(metric, predictions, n_resamples=n_resamples, level=level, seed=seed)

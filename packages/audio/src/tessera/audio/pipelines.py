@@ -1,0 +1,33 @@
+"""The pipelines for sound; data only, imports no torch."""
+
+from __future__ import annotations
+
+from tessera.core.pipeline import InputContract, Pipeline
+
+SOUND = Pipeline(
+    name="sound",
+    domain="audio",
+    summary="Label recordings: animal calls, environmental sounds, spoken words, per clip and per window.",
+    task="classification",
+    config="tessera.audio.config:SoundConfig",
+    reader="tessera.audio.readers:SoundReader",
+    windows="tessera.audio.windows:SoundWindows",
+    network="tessera.audio.networks:build_network",
+    transforms="tessera.audio.transforms:SoundTransforms",
+    writer="tessera.audio.writers:SoundWriter",
+    figures="tessera.audio.figures:SoundFigures",
+    simulators={"sound-scenes": "tessera.audio.simulate:simulate_sound_scenes"},
+    presets=("crnn", "crnn-paper", "scenes", "m3", "m5", "m11", "m18", "m34-res", "smoke"),
+    manifests=("esc10", "fsdd", "bioacoustic_samples"),
+    inputs=InputContract(
+        suffixes=(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"),
+        description="Recordings at any sample rate and channel count, full scale = 1.",
+    ),
+    citation="Choi et al. 2017 (CRNN), arXiv:1609.04243; Dai et al. 2017 (M3 to M34), arXiv:1610.00087",
+    licence="Apache-2.0",
+    intended_use="Finding and naming sounds of the classes it was trained on, in recordings like those.",
+    limits="Scores of sounds, places or recorders unlike the training data mean little; "
+    "not for identifying people or for medical use.",
+)
+
+PIPELINES = (SOUND,)

@@ -1,0 +1,1 @@
+"""A trained model as a folder: weights, config, card, golden pair, calibration."""

@@ -1,0 +1,140 @@
+"""What a bundle says about itself, for people and for programs (no torch)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tessera.core.config import Config
+from tessera.core.data.targets import TargetSpec
+
+
+class MetricRecord(Config):
+    """One measured number and where it was measured."""
+
+    name: str
+    value: float
+    low: float = Field(description="lower end of the 95 % interval")
+    high: float = Field(description="upper end of the 95 % interval")
+    dataset: str
+    split: str
+    n: int = Field(ge=0, description="cases")
+    n_groups: int = Field(ge=0, description="independent groups among them")
+
+
+class TrainingRecord(Config):
+    """What one member was trained on."""
+
+    dataset: str
+    manifest_digest: str = Field(description="SHA-256 of the manifest's content")
+    simulated: bool
+    licence: str
+    fold: str | None
+    seed: int
+    n_train: int
+    n_val: int
+    steps: int
+    code_version: str
+
+
+class Calibration(Config):
+    """Temperature and thresholds, fitted on validation data only."""
+
+    temperature: float = Field(1.0, gt=0.0)
+    n: int = Field(0, ge=0, description="validation cases it was fitted on; 0 means not fitted")
+    ece_before: float | None = Field(None, description="expected calibration error, 10 equal bins")
+    ece_after: float | None = None
+    thresholds: dict[str, float] = Field(
+        default_factory=dict, description="lowest score per class with the wanted precision"
+    )
+
+
+class Card(Config):
+    """The model card."""
+
+    format: Literal[1] = 1
+    pipeline: str
+    preset: str
+    task: str
+    target_name: str
+    target: TargetSpec
+    inputs: str = Field(description="input contract with units, for a person")
+    input_shape: tuple[int, ...] = Field(description="one window (C, *S)")
+    members: int = Field(ge=1)
+    parameters: int = Field(ge=1, description="trainable numbers of one member")
+    training: tuple[TrainingRecord, ...]
+    metrics: tuple[MetricRecord, ...] = ()
+    licence: str
+    citation: str
+    intended_use: str
+    limits: str
+    versions: dict[str, str]
+
+    def to_markdown(self) -> str:
+        """The card as the bundle's README."""
+        return _MARKDOWN.format(
+            title=f"{self.pipeline} ({self.preset})",
+            use=self.intended_use,
+            limits=self.limits,
+            inputs=self.inputs,
+            outputs=_describe(self.target_name, self.target),
+            members=self.members,
+            parameters=f"{self.parameters:,}",
+            metrics="\n".join(_metric_row(metric) for metric in self.metrics) or "| not measured | | | | | |",
+            training="\n".join(_training_row(record) for record in self.training),
+            licence=self.licence,
+            citation=self.citation,
+            versions=", ".join(f"{name} {version}" for name, version in sorted(self.versions.items())),
+        )
+
+
+def _describe(name: str, target: TargetSpec) -> str:
+    if target.kind == "number":
+        return f"{name}: a number with its uncertainty{f' in {target.unit}' if target.unit else ''}"
+    kind = "one of" if target.kind == "class" else "any of"
+    return f"{name}: {kind} {', '.join(target.classes)}"
+
+
+def _metric_row(metric: MetricRecord) -> str:
+    return (
+        f"| {metric.name} | {metric.value:.3f} | [{metric.low:.3f}, {metric.high:.3f}] "
+        f"| {metric.dataset} | {metric.split} | {metric.n} |"
+    )
+
+
+def _training_row(record: TrainingRecord) -> str:
+    kind = "simulated" if record.simulated else "real"
+    fold = record.fold if record.fold is not None else "-"
+    return (
+        f"| {record.dataset} ({kind}, {record.licence}) | {fold} | {record.n_train} | {record.n_val} "
+        f"| {record.seed} | `{record.manifest_digest[:12]}` |"
+    )
+
+
+_MARKDOWN = """# {title}
+
+**Use:** {use}
+
+**Limits:** {limits}
+
+- Input: {inputs}
+- Output: {outputs}
+- Members: {members}, {parameters} trainable parameters each
+
+## Measured
+
+| metric | value | 95 % interval | dataset | split | cases |
+| --- | --- | --- | --- | --- | --- |
+{metrics}
+
+## Trained on
+
+| dataset | fold held out | training cases | validation cases | seed | manifest digest |
+| --- | --- | --- | --- | --- | --- |
+{training}
+
+Licence: {licence}. Cite: {citation}.
+
+Made with {versions}. `tessera bundle verify` replays the golden pair.
+"""

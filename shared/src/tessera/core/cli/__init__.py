@@ -1,0 +1,1 @@
+"""The command line; torch is imported inside the commands only."""

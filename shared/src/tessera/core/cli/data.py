@@ -1,0 +1,159 @@
+"""``tessera data make | verify | list`` and ``tessera fetch``: manifests and their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tessera.core.cli.console import Json, Quiet, print_json, print_table, progress, remark
+
+if TYPE_CHECKING:
+    from tessera.core.pipeline import Pipeline
+
+NAMED = 5  # of many names in a remark
+
+app = typer.Typer(help="Make, check and list data manifests.", no_args_is_help=True)
+
+
+@app.command("make")
+def make(
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the manifest, e.g. data_manifests/mine.")],
+    audio: Annotated[Path | None, typer.Option(help="Folder of recordings.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="CSV with a file and a label column; without it, folders name classes."),
+    ] = None,
+    group_regex: Annotated[
+        str | None, typer.Option(help=r"Part of the path that must not be split, e.g. '(site\d+)_.*'.")
+    ] = None,
+    target: Annotated[str, typer.Option(help="Name of the target column.")] = "label",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a manifest that is there.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Build a manifest from a folder of files and their labels."""
+    from tessera.core.data.make import make_manifest
+    from tessera.core.errors import ConfigError
+
+    if audio is None:
+        raise ConfigError("tessera data make needs a folder of files", hint="give --audio FOLDER")
+    pipeline = _pipeline_of_domain("audio")
+    with progress("hashing", quiet=quiet) as show:
+        made = make_manifest(
+            reader=pipeline.resolve("reader")(None),
+            folder=audio,
+            labels=labels,
+            out=out,
+            group_regex=group_regex,
+            target=target,
+            overwrite=overwrite,
+            progress=show.advance,
+        )
+    for warning in made.warnings:
+        remark(f"Warning: {warning}", quiet=quiet)
+    for what, names in (
+        ("files without a label, left out", made.unlabelled),
+        ("labels without a file", made.without_file),
+        ("files that cannot be read, left out", [f"{file} ({reason})" for file, reason in made.unreadable]),
+        (
+            "sets of files with the same content, put in one group",
+            [" = ".join(ids) for ids in made.duplicates],
+        ),
+    ):
+        if names:
+            more = ", ..." if len(names) > NAMED else ""
+            remark(f"{len(names)} {what}: {', '.join(names[:NAMED])}{more}", quiet=quiet)
+    cases = made.manifest.cases
+    spec = made.manifest.target(target)
+    remark(
+        f"{len(cases)} cases, {len({c.group for c in cases})} groups, "
+        f"{len(spec.classes)} classes: {', '.join(spec.classes)}",
+        quiet=quiet,
+    )
+    typer.echo(str(out))
+
+
+@app.command("verify")
+def verify(
+    name: Annotated[str, typer.Argument(help="A manifest's id or path.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Compare sizes only, not contents.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare every file of a manifest with its recorded size and SHA-256."""
+    from tessera.core.data.manifest import Manifest
+
+    manifest = Manifest.load(name)
+    with progress(f"reading {manifest.info.id}", quiet=quiet or as_json) as show:
+        show(0, manifest.total_bytes)
+        problems = manifest.verify(show.advance, rehash=not quick)
+    if as_json:
+        rows = [{"case": p.case_id, "path": p.path, "problem": p.what} for p in problems]
+        print_json({"cases": len(manifest.cases), "problems": rows})
+    else:
+        for problem in problems:
+            typer.echo(f"{problem.case_id}: {problem.what}")
+        what = "all files are there and right" if not problems else f"{len(problems)} problems"
+        remark(f"{manifest.info.id}: {len(manifest.cases)} cases, {what}", quiet=quiet)
+    if problems:
+        raise typer.Exit(3)
+
+
+@app.command("list")
+def list_manifests(as_json: Json = False) -> None:
+    """List the manifests that can be named by id."""
+    from tessera.core.data.locate import manifest_ids
+    from tessera.core.data.manifest import Manifest
+
+    manifests = [Manifest.load(name) for name in manifest_ids()]
+    rows = [
+        {
+            "id": m.info.id,
+            "title": m.info.title,
+            "cases": len(m.cases),
+            "present": sum(all(f.path is not None for f in c.all_files()) for c in m.cases),
+            "licence": m.info.licence,
+        }
+        for m in manifests
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        "", ["id", "title", "cases", "files here", "licence"], [[str(v) for v in r.values()] for r in rows]
+    )
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help="A manifest's id or path.")],
+    dest: Annotated[Path | None, typer.Option(help="Where to; default: the cache folder.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Download a manifest's files and check their SHA-256; the only command that uses the network."""
+    from tessera.core.data.fetch import fetch as fetch_files
+    from tessera.core.data.manifest import Manifest
+
+    manifest = Manifest.load(name)
+    with progress(f"fetching {manifest.info.id}", quiet=quiet) as show:
+        show(0, manifest.total_bytes)
+        result = fetch_files(manifest, dest=dest, progress=show.advance)
+    for failure in result.failures:
+        typer.echo(f"{failure.case_id}: {failure.what}")
+    remark(
+        f"{result.present} files were here, {result.fetched} fetched, {len(result.failures)} failed",
+        quiet=quiet,
+    )
+    if result.failures:
+        raise typer.Exit(3)
+
+
+def _pipeline_of_domain(domain: str) -> Pipeline:
+    from tessera.core.errors import ConfigError
+    from tessera.core.pipeline import discover
+
+    for pipeline in discover().values():
+        if pipeline.domain == domain:
+            return pipeline
+    raise ConfigError(f"the package for {domain} is not installed", hint=f"pip install tessera-{domain}")

@@ -1,0 +1,106 @@
+"""``tessera evaluate``: what a bundle, or predictions made earlier, are worth on labelled cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tessera.core.cli.console import Json, Quiet, print_table, remark
+
+if TYPE_CHECKING:
+    from tessera.core.bundle.bundle import Bundle
+    from tessera.core.data.case import Case
+    from tessera.core.data.manifest import Manifest
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="A bundle, for instance runs/<run>/bundle.")],
+    *,
+    data: Annotated[str, typer.Option(help="Manifest id or path.")],
+    fold: Annotated[
+        str | None, typer.Option(help="Only this fold, or train, val, test; default: all.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep evaluation.json and predictions.csv here.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="An earlier evaluation's folder: paired differences to it.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compute metrics with 95 % intervals (bootstrap over groups) on labelled cases."""
+    import tempfile
+
+    from tessera.core.bundle.bundle import Bundle
+    from tessera.core.data.manifest import Manifest
+    from tessera.core.evaluation import format_estimate
+    from tessera.core.training.scoring import FAILURES_FILE, evaluate_bundle
+
+    opened = Bundle.load(bundle)
+    manifest = Manifest.load(data)
+    cases = _cases(opened, manifest, fold)
+    _remark_on_training(opened, manifest, fold, quiet=quiet or as_json)
+    with tempfile.TemporaryDirectory(prefix="tessera-evaluate-") as scratch:
+        folder = out or Path(scratch)
+        result = evaluate_bundle(
+            opened,
+            cases,
+            target_name=opened.card.target_name,
+            out=folder,
+            fold=fold or "",
+            device=device,
+        )
+        failures = (folder / FAILURES_FILE).read_text(encoding="utf-8").strip() != "{}"
+        difference = None if against is None else _difference(opened, folder, against)
+    if as_json:
+        typer.echo(result.to_json())
+    else:
+        rows = [[name, format_estimate(estimate)] for name, estimate in result.metrics.items()]
+        print_table(f"n = {result.n} cases, {result.n_groups} groups", ["metric", "value [95 %]"], rows)
+        if difference is not None:
+            typer.echo(difference)
+    if failures:
+        raise typer.Exit(3)
+
+
+def _cases(bundle: Bundle, manifest: Manifest, fold: str | None) -> list[Case]:
+    from tessera.core.errors import DataError
+
+    name, spec = bundle.card.target_name, bundle.card.target
+    found = manifest.target(name)
+    if found.kind != spec.kind or not set(found.classes) <= set(spec.classes):
+        raise DataError(
+            f"the bundle does not know all classes of {manifest.info.id}",
+            found=", ".join(sorted(set(found.classes) - set(spec.classes))) or f"kind {found.kind}",
+            expected=", ".join(spec.classes) or f"kind {spec.kind}",
+        )
+    cases = [case for case in manifest.cases if name in case.targets and fold in (None, case.split)]
+    if not cases:
+        known = ", ".join(sorted({case.split for case in manifest.cases} - {""})) or "no folds at all"
+        raise DataError(f"{manifest.info.id} has no labelled cases in fold '{fold}'", expected=known)
+    return cases
+
+
+def _remark_on_training(bundle: Bundle, manifest: Manifest, fold: str | None, *, quiet: bool) -> None:
+    """Say so when the bundle saw these cases in training."""
+    for record in bundle.card.training:
+        if record.manifest_digest == manifest.digest and (fold is None or record.fold != fold):
+            remark(
+                "Warning: the bundle was trained on some of these cases, so the numbers are too good; "
+                f"it held out fold {record.fold}.",
+                quiet=quiet,
+            )
+            return
+
+
+def _difference(bundle: Bundle, folder: Path, against: Path) -> str:
+    from tessera.core.evaluation import METRICS, paired_difference
+    from tessera.core.training.scoring import BOOTSTRAP_SEED, load_predictions
+
+    spec = bundle.card.target
+    first, second = load_predictions(folder, spec), load_predictions(against, spec)
+    name, metric = next(iter(METRICS[first.task].items()))
+    found = paired_difference(metric, first, second, seed=BOOTSTRAP_SEED)
+    return f"{name}: {found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}] against {against}"

@@ -1,0 +1,160 @@
+"""``tessera predict`` and ``merge``: a folder in, tables out, nothing lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tessera.core.cli.console import Json, Quiet, Set, print_json, print_table, progress, remark
+
+if TYPE_CHECKING:
+    from tessera.core.bundle.bundle import Bundle
+    from tessera.core.inference.summary import RunSummary
+    from tessera.core.run_config import InferenceConfig
+
+
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="A bundle, for instance runs/<run>/bundle.")],
+    inputs: Annotated[Path, typer.Argument(help="A folder of files, or one file.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for tables, windows and the ledger.")],
+    shard: Annotated[str | None, typer.Option(help="Do part i of n, e.g. 2/8; then `tessera merge`.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only these cases; names or patterns like 'site7*'.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed cases again.")] = False,
+    max_failures: Annotated[int | None, typer.Option(min=0, help="Stop when more cases failed.")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Throw earlier results in OUT away.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Hash all inputs again.")] = False,
+    accept_version: Annotated[
+        bool, typer.Option("--accept-version", help="Go on with results of another version.")
+    ] = False,
+    timeout: Annotated[str | None, typer.Option(help="Longest time for reading one case, e.g. 5m.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that read ahead.")] = 2,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the network.")] = None,
+    set_: Set = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Predict every file of a folder; stop it at any time and run it again to go on."""
+    from tessera.core.bundle.bundle import Bundle
+    from tessera.core.cli.durations import seconds
+    from tessera.core.inference.runner import run
+    from tessera.core.inference.shards import Shard
+    from tessera.core.inference.steps import Steps
+
+    opened = Bundle.load(bundle)
+    options = _inference(opened, set_ or [])
+    steps = Steps.from_bundle(opened, device=device, threads=threads, inference=options)
+    cases = list(steps.reader.find(inputs))
+    part = None if shard is None else Shard.parse(shard)
+    with progress("predicting", quiet=quiet) as show:
+        summary = run(
+            steps,
+            cases,
+            out,
+            workers=workers,
+            timeout_s=options.timeout_s if timeout is None else seconds(timeout),
+            max_failures=max_failures,
+            retry_failed=retry_failed,
+            only=only or (),
+            shard=part,
+            verify=verify,
+            restart=restart,
+            accept_version=accept_version,
+            progress=lambda step: show(step.done, step.total),
+        )
+    _write_provenance(summary, opened, inputs)
+    _say(summary, as_json=as_json, quiet=quiet)
+
+
+def merge(
+    out: Annotated[Path, typer.Argument(help="The folder given to all shards.")],
+    *,
+    bundle: Annotated[Path | None, typer.Option(help="The bundle, when it was moved since.")] = None,
+    accept_version: Annotated[
+        bool, typer.Option("--accept-version", help="Merge shards of different versions.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check that all shards are complete and put them together as if one run had done it."""
+    from tessera.core.bundle.bundle import Bundle
+    from tessera.core.inference.shards import merge as merge_shards
+    from tessera.core.inference.shards import sharded_identity
+
+    opened = Bundle.load(bundle or Path(sharded_identity(out).bundle_path))
+    writer = opened.pipeline.resolve("writer")(opened.config, opened.card.target)
+    summary = merge_shards(out, writer, accept_version=accept_version)
+    _write_provenance(summary, opened, None)
+    _say(summary, as_json=as_json, quiet=quiet)
+
+
+def _inference(bundle: Bundle, assignments: list[str]) -> InferenceConfig:
+    from tessera.core.config import merge, parse_set, validate
+    from tessera.core.errors import ConfigError
+
+    changes = parse_set(assignments)
+    section = changes.pop("inference", {})
+    if changes:
+        raise ConfigError(
+            f"--set {next(iter(changes))}: a trained model reads its input as it was trained",
+            expected="fields of inference only, e.g. inference.batch_size=32",
+        )
+    values, _ = merge(bundle.config.inference.model_dump(mode="json"), section)
+    return validate(type(bundle.config.inference), values, source="--set inference")
+
+
+def _write_provenance(summary: RunSummary, bundle: Bundle, inputs: Path | None) -> None:
+    """``run.json`` beside the tables, for the report: what was applied to what, and how long it took."""
+    from tessera.core.data.atomic import write_atomic
+
+    card = bundle.card
+    facts: dict[str, Any] = {
+        "bundle": str(bundle.path),
+        "bundle_digest": bundle.digest,
+        "pipeline": card.pipeline,
+        "preset": card.preset,
+        "target": card.target.model_dump(mode="json"),
+        "inputs": None if inputs is None else str(inputs),
+        "counts": {
+            name: getattr(summary, name)
+            for name in ("ok", "suspicious", "empty", "failed", "skipped", "pending")
+        },
+        "stages": [stage._asdict() for stage in summary.stage_table()],
+        "peak_bytes": summary.peak_bytes,
+    }
+    write_atomic(summary.out / "run.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+
+
+def _say(summary: RunSummary, *, as_json: bool, quiet: bool) -> None:
+    counts = {
+        name: getattr(summary, name)
+        for name in ("ok", "suspicious", "empty", "failed", "skipped", "pending", "computed", "kept")
+    }
+    if as_json:
+        stages = [stage._asdict() for stage in summary.stage_table()]
+        print_json({"out": str(summary.out), **counts, "stages": stages, "peak_bytes": summary.peak_bytes})
+    elif not quiet:
+        rows = [
+            [stage.name, f"{stage.seconds:.2f}", "" if stage.share is None else f"{100 * stage.share:.0f} %"]
+            for stage in summary.stage_table()
+        ]
+        print_table("", ["stage", "seconds", "share"], rows)
+        remark(
+            ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+            + f"; peak memory {summary.peak_bytes / 2**20:.0f} MiB"
+        )
+    if summary.failed or summary.skipped:
+        causes = summary.out / "failures.csv"
+        remark(f"{summary.failed + summary.skipped} cases failed; each with its cause in {causes}")
+    if summary.stopped:
+        remark(f"Stopped early: {summary.stopped}")
+    if not as_json:
+        typer.echo(str(summary.out))
+    if summary.exit_code:
+        raise typer.Exit(summary.exit_code)

@@ -1,0 +1,1 @@
+"""Prediction in steps, a ledger and a runner that loses nothing."""

@@ -1,0 +1,97 @@
+"""The network's part of a prediction: fixed batches in, fused answers out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from tessera.core.errors import ConfigError
+from tessera.core.inference.fusion import FusionRule, Task, fuse, probabilities
+from tessera.core.inference.tta import changes
+
+Input = Tensor | npt.NDArray[np.float32]
+
+
+class ForwardPass:
+    """Runs all members and test-time changes on batches of exactly ``batch_size`` rows and fuses them.
+
+    A row's last bits depend on the batch's size and on the row's place in it (kernels treat the rows of a
+    block and of its rest differently), so callers who need equal bytes give a row the same place each
+    time; see ``Slots``. Which other rows are in the batch does not matter.
+
+    Args:
+        networks: Members, each (B, C, *S) -> (B, K) raw output.
+        task: ``class`` and ``tags`` give probabilities; ``number`` gives mean and log variance.
+        batch_size: Rows the networks always see; missing ones are zeros.
+        device: Where the networks run.
+        temperature: Logits are divided by it.
+        fusion: How members and changes become one answer.
+        tta: Names of test-time changes.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        *,
+        task: Task,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        temperature: float = 1.0,
+        fusion: FusionRule = "mean",
+        tta: Sequence[str] = (),
+    ) -> None:
+        if not networks or batch_size < 1:
+            raise ConfigError(
+                "a prediction needs at least one network and one row a batch",
+                found=f"{len(networks)} networks, batch_size {batch_size}",
+            )
+        if task == "number" and fusion != "mean":
+            raise ConfigError(
+                f"fusion '{fusion}' means nothing for numbers", expected="mean", hint="inference.fusion: mean"
+            )
+        self.task: Task = task
+        self.batch_size = batch_size
+        self.fusion: FusionRule = fusion
+        self._device = torch.device(device)
+        self._networks = [network.to(self._device).eval() for network in networks]
+        self._temperature = temperature
+        self._tta = tuple(tta)
+
+    def __call__(self, inputs: Sequence[Input]) -> npt.NDArray[np.float32]:
+        """Inputs (C, *S) -> answers (n, K); input i takes row i modulo ``batch_size``."""
+        size = self.batch_size
+        parts = [
+            self.batch(inputs[i : i + size])[: len(inputs[i : i + size])] for i in range(0, len(inputs), size)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
+
+    def batch(self, rows: Sequence[Input | None]) -> npt.NDArray[np.float32]:
+        """Up to ``batch_size`` rows (C, *S), ``None`` for an empty place -> answers (batch_size, K)."""
+        batch = self._assemble(rows)
+        answers = []
+        with torch.inference_mode(), np.errstate(invalid="ignore", over="ignore"):
+            for change in changes(self._tta, spatial_dims=batch.dim() - 2):
+                changed = change.apply(batch)
+                answers += [self._answer(network(changed)) for network in self._networks]
+        return fuse(answers, task=self.task, rule=self.fusion).astype(np.float32)
+
+    def _assemble(self, rows: Sequence[Input | None]) -> Tensor:
+        shape = next(tuple(row.shape) for row in rows if row is not None)
+        batch = torch.zeros((self.batch_size, *shape), dtype=torch.float32)
+        for place, row in enumerate(rows):
+            if row is not None:
+                batch[place] = torch.as_tensor(row)
+        return batch.to(self._device)
+
+    def _answer(self, raw: Tensor) -> npt.NDArray[np.float64]:
+        values = raw.float().cpu().numpy()
+        # A sigmoid would hide an infinite logit; whoever stitches reports NaN with its place.
+        values = np.where(np.isfinite(values).all(axis=-1, keepdims=True), values, np.nan)
+        if self.task == "number":
+            return values.astype(np.float64)
+        # In float64: torch's own sigmoid and exp differ in the last bit with the element's place.
+        return probabilities(values, task=self.task, temperature=self._temperature)

@@ -1,0 +1,69 @@
+"""The parts of a prediction that every engine calls, and what they hand to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from tessera.core.data.case import Case
+from tessera.core.data.geometry import Geometry, Region
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """A case's answer in the input's geometry.
+
+    Args:
+        case: The case.
+        grid: The source's own grid.
+        regions: The regions read, in order.
+        scores: One row a region (R, K): probabilities, or (mean, log variance) for regression.
+        summary: The regions fused to one row (K,).
+        flags: Remarks for the ledger, for instance ``silent``; any flag makes the case suspicious.
+    """
+
+    case: Case
+    grid: Geometry
+    regions: tuple[Region, ...]
+    scores: npt.NDArray[np.float32]
+    summary: npt.NDArray[np.float32]
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a writer made of one case: files (relative to the output folder) and rows for the tables."""
+
+    files: tuple[str, ...] = ()
+    rows: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Stitcher(Protocol):
+    """Collects the network's outputs of one case, in any order."""
+
+    def add(self, index: int, raw: npt.NDArray[np.float32]) -> None:
+        """Take the raw output of region ``index``."""
+        ...
+
+    def finish(self) -> CaseResult:
+        """All regions together; raises when one is missing."""
+        ...
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """Writes results in the field's own formats; same result, same bytes."""
+
+    def write(self, result: CaseResult, out: Path) -> Written:
+        """Write one case's files atomically below ``out``."""
+        ...
+
+    def collect(self, cases: Iterator[tuple[Case, Written]], out: Path) -> tuple[str, ...]:
+        """Write the tables over all cases, which come sorted by id; returns their names."""
+        ...

@@ -1,0 +1,70 @@
+"""Finds the cases a report names and lets their field draw them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tessera.core import pipeline as pipelines
+from tessera.core.config import validate
+from tessera.core.data.case import Case
+from tessera.core.errors import TesseraError
+from tessera.core.report.media import CaseFigures, CaseMedia
+
+MEDIA_CASES = 24  # cases with pictures and sound; more make the page too large to send
+MEDIA_BYTES = 24 * 2**20  # and never more than this in all
+
+
+def cases_of_dataset(name: str) -> Mapping[str, Case]:
+    """Cases of a manifest, given by name or path; none when it cannot be found."""
+    from tessera.core.data.manifest import Manifest
+
+    try:
+        return {case.id: case for case in Manifest.load(name).cases}
+    except (TesseraError, OSError):
+        return {}
+
+
+def figures_of(config: Mapping[str, Any]) -> CaseFigures | None:
+    """What the pipeline of a config shows of a case; ``None`` when the pipeline is not installed."""
+    try:
+        pipeline = pipelines.get(str(config.get("pipeline")))
+        typed = validate(pipeline.resolve("config"), config, source="config.yaml")
+        return pipeline.resolve("figures")(typed)
+    except (TesseraError, ImportError):
+        return None
+
+
+def draw_cases(
+    ids: Iterable[str],
+    *,
+    cases: Mapping[str, Case],
+    figures: CaseFigures | None,
+    limit: int = MEDIA_CASES,
+    limit_bytes: int = MEDIA_BYTES,
+) -> tuple[dict[str, CaseMedia], dict[str, str]]:
+    """Media of the first ``limit`` cases that can be drawn, and why others among them cannot."""
+    drawn: dict[str, CaseMedia] = {}
+    problems: dict[str, str] = {}
+    room = limit_bytes
+    if figures is None or not cases:
+        return drawn, problems
+    for name in ids:
+        if len(drawn) + len(problems) >= limit:
+            break
+        if name not in cases:
+            problems[name] = "its file is no longer where it was"
+            continue
+        try:
+            media = figures.draw(cases[name])
+        except TesseraError as error:
+            problems[name] = error.one_line()
+            continue
+        except Exception as error:  # one odd file must not cost the whole page
+            problems[name] = f"{type(error).__name__}: {error}"
+            continue
+        room -= sum(len(png) for _, png in media.images) + len(media.audio or b"")
+        if room < 0:
+            break
+        drawn[name] = media
+    return drawn, problems

@@ -1,0 +1,1 @@
+"""Contract tests every pipeline, preset and model must pass."""

@@ -1,0 +1,200 @@
+"""Random changes of sound against closed forms, and their replay from the record."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tessera.audio.config import SoundConfig
+from tessera.audio.transforms import SoundTransforms, WaveformChange
+from tessera.core.transforms.interface import BatchTransforms
+
+EVERYTHING: dict[str, Any] = {
+    "shift_fraction": 0.5,
+    "gain_db": 12.0,
+    "noise_snr_db": [0.0, 20.0],
+    "flip_sign": True,
+}
+SHAPE = torch.Size((6, 1, 4000))
+
+
+def transforms(**augment: Any) -> SoundTransforms:
+    return SoundTransforms(SoundConfig.model_validate({"pipeline": "p", "preset": "t", "augment": augment}))
+
+
+def draw(seed: int = 0, *, shape: torch.Size = SHAPE, **augment: Any) -> WaveformChange:
+    return transforms(**augment).draw(shape, torch.Generator().manual_seed(seed))
+
+
+def sound(shape: torch.Size = SHAPE) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+
+
+def rms(x: Tensor) -> Tensor:
+    """(B, C, T) -> (B,) in float64."""
+    return x.double().square().mean(dim=(1, 2)).sqrt()
+
+
+def test_transforms_satisfy_the_core_protocol() -> None:
+    assert isinstance(transforms(), BatchTransforms)
+
+
+@pytest.mark.parametrize("channels", [1, 7])
+@pytest.mark.parametrize("length", [1, 33, 4000])
+def test_shift_is_numpy_roll(channels: int, length: int) -> None:
+    x = sound(torch.Size((6, channels, length)))
+    shift = torch.tensor([0, 1, -1, 17, -length, 5 * length + 3])
+    changed = SoundTransforms.apply(x, WaveformChange(shift=shift))
+    expected = [np.roll(row.numpy(), k, axis=-1) for row, k in zip(x, shift.tolist(), strict=True)]
+    np.testing.assert_array_equal(changed.numpy(), np.stack(expected))
+
+
+def test_shifts_fill_the_range_asked_for() -> None:
+    shift = draw(shape=torch.Size((5000, 1, 1000)), shift_fraction=0.25).shift
+    assert shift is not None
+    assert 245 <= int(shift.max()) <= 250
+    assert -250 <= int(shift.min()) <= -245
+    assert abs(float(shift.double().mean())) < 10  # uniform: 250 / sqrt(3) / sqrt(5000) = 2
+
+
+def test_gain_is_in_decibels() -> None:
+    x, change = sound(), draw(gain_db=12.0)
+    assert change.gain is not None
+    measured = 20 * torch.log10(rms(SoundTransforms.apply(x, change)) / rms(x))
+    torch.testing.assert_close(measured, 20 * torch.log10(change.gain.double()), atol=1e-5, rtol=0)
+    many = draw(shape=torch.Size((5000, 1, 1)), gain_db=12.0).gain
+    assert many is not None
+    assert 3.9 < float(many.max()) <= 10 ** (12 / 20)
+    assert 10 ** (-12 / 20) <= float(many.min()) < 0.26
+
+
+def test_half_of_the_rows_change_their_polarity_and_nothing_else() -> None:
+    x = sound(torch.Size((2000, 1, 3)))
+    changed = transforms(flip_sign=True).on_input(x, torch.zeros(2000, 2), torch.Generator().manual_seed(0))[
+        0
+    ]
+    flipped = (changed == -x).all(dim=(1, 2))
+    assert torch.equal(changed[~flipped], x[~flipped])
+    assert 900 < int(flipped.sum()) < 1100  # 1000 +- 22
+
+
+@pytest.mark.parametrize("shape", [(6, 1, 16_000), (6, 3, 100), (6, 1, 10)])
+@pytest.mark.parametrize("level", [1e-4, 1.0, 100.0])
+def test_noise_has_the_ratio_asked_for(shape: tuple[int, ...], level: float) -> None:
+    x = level * sound(torch.Size(shape))
+    change = draw(shape=x.shape, noise_snr_db=[-5.0, 30.0])
+    assert change.noise_snr_db is not None
+    added = SoundTransforms.apply(x, change) - x
+    measured = 20 * torch.log10(rms(x) / rms(added))
+    torch.testing.assert_close(measured, change.noise_snr_db.double(), atol=0.1, rtol=0)
+    assert len(set(change.noise_snr_db.tolist())) == len(x)
+
+
+def test_noise_is_white_and_independent_of_the_row() -> None:
+    noise = draw(shape=torch.Size((4, 1, 40_000)), noise_snr_db=[0.0, 0.0]).noise
+    assert noise is not None
+    power = torch.fft.rfft(noise[:, 0]).abs().square()[:, :20_000].reshape(4, 20, 1000).mean(dim=2) / 40_000
+    assert float((power - 1).abs().max()) < 0.15  # each band of 1000 bins: 1 +- 0.03
+    correlation = np.corrcoef(noise[:, 0].numpy())
+    assert np.abs(correlation - np.eye(4)).max() < 0.03  # 1 / sqrt(40,000) = 0.005
+
+
+def test_everything_at_once_is_the_composition_of_the_parts() -> None:
+    x, change = sound(), draw(**EVERYTHING)
+    assert change.shift is not None
+    assert change.noise is not None
+    assert change.noise_snr_db is not None
+    assert change.gain is not None
+    for i, row in enumerate(x.numpy()):
+        rolled = np.roll(row, int(change.shift[i]), axis=-1).astype(np.float64)
+        scale = np.sqrt(np.mean(rolled**2)) * 10 ** (-float(change.noise_snr_db[i]) / 20)
+        expected = float(change.gain[i]) * (rolled + scale * change.noise[i].numpy())
+        np.testing.assert_allclose(SoundTransforms.apply(x, change)[i].numpy(), expected, rtol=0, atol=1e-4)
+
+
+def test_the_recorded_change_gives_the_same_result_again() -> None:
+    x, target = sound(), torch.eye(6)
+    chain = transforms(**EVERYTHING)
+    first = chain.on_input(x, target, torch.Generator().manual_seed(3))[0]
+    change = chain.draw(x.shape, torch.Generator().manual_seed(3))
+    assert torch.equal(chain.apply(x, change), first)
+    assert torch.equal(chain.apply(x, change), first)
+    assert not torch.equal(first, chain.on_input(x, target, torch.Generator().manual_seed(4))[0])
+
+
+def test_draws_do_not_touch_or_depend_on_ambient_random_state() -> None:
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    one = draw(**EVERYTHING)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(1)
+    two = draw(**EVERYTHING)
+    for name in ("shift", "gain", "noise", "noise_snr_db"):
+        assert torch.equal(getattr(one, name), getattr(two, name))
+
+
+def test_a_row_is_changed_in_the_same_way_whatever_the_others_are() -> None:
+    x, other = sound(), sound()
+    other[1:] = 0.0
+    chain, target = transforms(**EVERYTHING), torch.eye(6)
+    rows = [chain.on_input(y, target, torch.Generator().manual_seed(0))[0][0] for y in (x, other)]
+    assert torch.equal(*rows)
+
+
+def test_the_input_itself_is_left_alone() -> None:
+    x = sound()
+    before = x.clone()
+    transforms(**EVERYTHING, mixup_alpha=0.4).on_input(x, torch.eye(6), torch.Generator().manual_seed(0))
+    assert torch.equal(x, before)
+
+
+def test_nothing_happens_and_nothing_is_drawn_when_all_is_off(caplog: pytest.LogCaptureFixture) -> None:
+    x, target, features = sound(), torch.eye(6), sound(torch.Size((6, 1, 8, 9)))
+    generator = torch.Generator().manual_seed(0)
+    state = generator.get_state()
+    chain = transforms()
+    changed, same_target = chain.on_input(x, target, generator)
+    assert changed is x
+    assert same_target is target
+    assert chain.on_features(features, target, generator)[0] is features
+    assert torch.equal(generator.get_state(), state)
+    assert not caplog.records
+
+
+def test_a_shift_below_one_sample_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    chain = transforms(shift_fraction=0.01)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            chain.draw(torch.Size((2, 1, 50)), torch.Generator().manual_seed(0))
+    (record,) = caplog.records
+    assert "augment.shift_fraction" in record.getMessage()
+
+
+def test_silent_rows_stay_silent() -> None:
+    chain = transforms(**EVERYTHING, mixup_alpha=0.0)
+    changed = chain.on_input(torch.zeros(SHAPE), torch.eye(6), torch.Generator().manual_seed(0))[0]
+    assert torch.equal(changed, torch.zeros(SHAPE))
+
+
+def test_mixup_comes_after_the_changes_and_masks_act_on_features() -> None:
+    """One-hot targets become the shares, so the mixed sound is the sum of changed rows in these shares."""
+    x, target = sound(), torch.eye(6)
+    chain = transforms(**EVERYTHING, mixup_alpha=0.4, mask_count=[1, 1], mask_width=[0.5, 0.5])
+    mixed, shares = chain.on_input(x, target, torch.Generator().manual_seed(5))
+    changed = chain.apply(x, chain.draw(x.shape, torch.Generator().manual_seed(5)))
+    expected = torch.einsum("bk,kct->bct", shares, changed)
+    torch.testing.assert_close(mixed, expected, atol=1e-5, rtol=1e-5)
+    assert not torch.equal(shares, target)
+
+    features = sound(torch.Size((6, 1, 20, 30)))
+    masked, same = chain.on_features(features, target, torch.Generator().manual_seed(0))
+    assert same is target
+    hidden = masked != features
+    assert hidden.any()
+    mean = features.mean(dim=(1, 2, 3), keepdim=True).expand_as(features)
+    torch.testing.assert_close(masked[hidden], mean[hidden])

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn.metrics
+import torch
+from torch import nn
+
+from tessera.core.network import Network
+from tessera.core.run_config import OptimConfig
+from tessera.core.tasks.gather import CaseRows
+from tessera.core.tasks.regression import Regression, bounded
+
+OPTIONS: dict[str, Any] = {"optim": OptimConfig(), "total_steps": 10}
+TASK = Regression(Network(nn.Identity(), nn.Identity()), **OPTIONS)
+
+
+def test_the_loss_is_the_negative_log_density_of_a_normal_distribution() -> None:
+    generator = torch.Generator().manual_seed(0)
+    output, target = torch.randn(8, 2, generator=generator), torch.randn(8, generator=generator)
+    normal = torch.distributions.Normal(output[:, 0], (output[:, 1] / 2).exp())
+    density = normal.log_prob(target)  # type: ignore[no-untyped-call]
+    assert torch.allclose(TASK.losses(output, target, "train")["gaussian_nll"], -density, atol=1e-6)
+
+
+def test_one_output_is_plain_squared_error() -> None:
+    losses = TASK.losses(torch.tensor([[1.0], [3.0]]), torch.tensor([2.0, 0.0]), "train")
+    assert losses["squared_error"].tolist() == [1.0, 9.0]
+
+
+@pytest.mark.parametrize("start", [-200.0, 200.0])
+def test_an_extreme_log_variance_costs_no_infinity_and_finds_back(start: float) -> None:
+    s = torch.tensor([start], requires_grad=True)
+    output = torch.stack([torch.zeros(1), s], dim=1)
+    loss = TASK.losses(output, torch.ones(1), "train")["gaussian_nll"]
+    loss.sum().backward()  # type: ignore[no-untyped-call]
+    assert math.isfinite(loss.item())
+    assert s.grad is not None
+    assert float(s.grad) * start > 0  # descending moves it towards the bounds
+
+
+def test_a_log_variance_inside_the_bounds_is_left_alone() -> None:
+    values = torch.linspace(-20, 20, 41)
+    assert torch.allclose(bounded(values), values, atol=1e-6)
+
+
+def test_mae_and_r_squared_are_those_of_scikit_learn_over_cases() -> None:
+    rng = np.random.default_rng(0)
+    output = rng.normal(size=(12, 2)).astype(np.float32)
+    names = np.repeat([f"c{i}" for i in range(6)], 2)
+    truth = np.repeat(rng.normal(size=6), 2).astype(np.float32)
+    values = TASK.metrics(CaseRows(names, output, truth))
+    mean, target = output[:, 0].reshape(6, 2).mean(axis=1), truth[::2]
+    assert values["val_mae"] == pytest.approx(sklearn.metrics.mean_absolute_error(target, mean), rel=1e-5)
+    assert values["val_r2"] == pytest.approx(sklearn.metrics.r2_score(target, mean), rel=1e-5)
+
+
+def test_r_squared_is_undefined_where_all_targets_are_equal() -> None:
+    rows = CaseRows(np.array(["a", "b"]), np.zeros((2, 2), np.float32), np.ones(2, np.float32))
+    assert math.isnan(TASK.metrics(rows)["val_r2"])
