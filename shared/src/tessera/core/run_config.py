@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from tessera.core.config import Config
 
@@ -48,7 +48,9 @@ class AugmentConfig(Config):
     """Random changes every field can make to a training batch; verticals add theirs."""
 
     mixup_alpha: float = Field(0.0, ge=0.0, le=10.0, description="Beta(a, a) of mixup; 0 is off")
-    mask_count: tuple[int, ...] = Field((), description="masks per feature axis, for instance [2, 2]")
+    mask_count: tuple[NonNegativeInt, ...] = Field(
+        (), description="masks per feature axis, e.g. [2, 2]"
+    )
     mask_width: tuple[Fraction, ...] = Field((), description="widest mask per axis, share of the axis")
 
 
@@ -74,7 +76,7 @@ class TrainerConfig(Config):
     channels_last: bool = Field(True, description="memory format of 2-D networks on a GPU")
     devices: int | Literal["auto"] = 1
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    strategy: Literal["auto", "ddp"] = "auto"
 
 
 class InferenceConfig(Config):

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tessera.core.data.cache import ArraySource, PreparedCache
 from tessera.core.data.case import Case, Reader
 from tessera.core.data.loaders import OpenSource, open_named
+from tessera.core.data.locate import cache_folder
 from tessera.core.data.windows import Windows
 from tessera.core.pipeline import Pipeline
 from tessera.core.run_config import DataConfig, RunConfig
-
-CACHE_VARIABLE = "TESSERA_CACHE"
 
 
 @dataclass(frozen=True)
@@ -36,16 +32,6 @@ class Unkept:
             source.close()
 
 
-def cache_folder() -> Path:
-    """Where prepared cases are kept: ``$TESSERA_CACHE``, or the user's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "tessera" / "prepared"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tessera" / "prepared"
-
-
 def preparation_digest(config: RunConfig) -> str:
     """SHA-256 of what preparing a case depends on: the pipeline and the field's own data settings."""
     own = config.data.model_dump(mode="json", exclude=set(DataConfig.model_fields))
@@ -58,7 +44,7 @@ def open_source(config: RunConfig, pipeline: Pipeline, windows: Windows) -> Open
     reader: Reader = pipeline.resolve("reader")(config)
     if not config.data.cache:
         return Unkept(reader, windows)
-    return PreparedCache(cache_folder(), reader, windows, preparation_digest(config)).open
+    return PreparedCache(cache_folder() / "prepared", reader, windows, preparation_digest(config)).open
 
 
 def prepare_all(

@@ -1,0 +1,1 @@
+"""What is learnt: one step serves training, validation and test."""

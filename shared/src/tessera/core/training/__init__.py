@@ -1,0 +1,1 @@
+"""Training: one fit(), the optimiser, callbacks, folds and budgets."""

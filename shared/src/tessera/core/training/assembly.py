@@ -1,0 +1,187 @@
+"""The parts of a training, built from config, pipeline and manifest: loaders and task."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tessera.core.data.case import Case
+from tessera.core.data.loaders import DrawnRegions, EpochBatches, OpenSource, PlannedRegions, ResumableLoader
+from tessera.core.data.manifest import Manifest
+from tessera.core.data.splits import Split
+from tessera.core.data.targets import TargetSpec, encode_target, n_outputs
+from tessera.core.data.windows import Windows
+from tessera.core.network import Network
+from tessera.core.pipeline import Pipeline
+from tessera.core.run_config import RunConfig
+from tessera.core.tasks.base import Task
+from tessera.core.tasks.classification import (
+    MultiLabel,
+    SingleLabel,
+    balanced_class_weights,
+    balanced_odds,
+    balanced_positive_weights,
+)
+from tessera.core.tasks.regression import Regression
+from tessera.core.training.determinism import derive_seed
+
+logger = logging.getLogger(__name__)
+
+
+TASKS: dict[str, type[Task]] = {"class": SingleLabel, "tags": MultiLabel, "number": Regression}
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What is learnt from.
+
+    Args:
+        spec: The target.
+        train: Training cases.
+        val: Validation cases, perhaps none.
+        targets: Case id to encoded target.
+    """
+
+    spec: TargetSpec
+    train: tuple[Case, ...]
+    val: tuple[Case, ...]
+    targets: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, manifest: Manifest, split: Split, target: str) -> TrainingData:
+        """Cases and encoded targets of a split."""
+        spec = manifest.target(target)
+        train, val = split.cases(manifest.cases, "train"), split.cases(manifest.cases, "val")
+        targets = {
+            case.id: encode_target(spec, case.targets[target], case_id=case.id) for case in (*train, *val)
+        }
+        return cls(spec, train, val, targets)
+
+    @property
+    def train_targets(self) -> np.ndarray:
+        """Encoded targets (N, ...) of the training cases."""
+        return np.stack([self.targets[case.id] for case in self.train])
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """The training loader and, where there are validation cases, theirs."""
+
+    train: ResumableLoader
+    val: ResumableLoader | None
+
+    def close(self) -> None:
+        """Stop all worker processes."""
+        for loader in (self.train, self.val):
+            if loader is not None:
+                loader.close()
+
+
+def build_loaders(
+    config: RunConfig,
+    data: TrainingData,
+    *,
+    open_source: OpenSource,
+    windows: Windows,
+    rank: int = 0,
+    world_size: int = 1,
+    pin: bool = False,
+) -> Loaders:
+    """Loaders of this process's share."""
+    parts: dict[str, Any] = {"open_source": open_source, "windows": windows, "targets": data.targets}
+    share: dict[str, Any] = {
+        "batch_size": config.trainer.batch_size,
+        "rank": rank,
+        "world_size": world_size,
+    }
+    odds = balanced_odds(data.train_targets) if _is_balanced(config, data.spec) else None
+    batches = EpochBatches(len(data.train), seed=config.seed, odds=odds, **share)
+    drawn = DrawnRegions(data.train, seed=config.seed, **parts)
+    train = ResumableLoader(drawn, batches, workers=config.trainer.workers, pin=pin)
+    if not data.val:
+        return Loaders(train, None)
+    planned = PlannedRegions(data.val, **parts)
+    in_order = EpochBatches(len(planned), seed=None, **share)
+    return Loaders(train, ResumableLoader(planned, in_order, workers=config.trainer.workers, pin=pin))
+
+
+def _is_balanced(config: RunConfig, spec: TargetSpec) -> bool:
+    if config.task.sampling == "balanced" and spec.kind == "number":
+        logger.warning("task.sampling=balanced has no effect: %s is a number", config.data.target)
+        return False
+    return config.task.sampling == "balanced"
+
+
+def steps_per_epoch(config: RunConfig, batches: int) -> int:
+    """Optimiser steps of an epoch of so many batches; the last one may gather fewer batches."""
+    return -(-batches // config.trainer.accumulate)
+
+
+def total_steps(config: RunConfig, batches: int) -> int:
+    """Optimiser steps of the whole training."""
+    by_epochs = config.trainer.max_epochs * steps_per_epoch(config, batches)
+    return min(by_epochs, config.trainer.max_steps or by_epochs)
+
+
+def build_task(
+    config: RunConfig,
+    pipeline: Pipeline,
+    data: TrainingData,
+    *,
+    steps: int,
+    on_gpu: bool,
+    from_bundle: Path | None = None,
+) -> Task:
+    """The task with a network whose weights follow from the seed, or come from a bundle."""
+    torch.manual_seed(derive_seed(config.seed, "weights"))
+    network: Network = pipeline.resolve("network")(config, n_outputs=n_outputs(data.spec))
+    if from_bundle is not None:
+        start_from(network, from_bundle)
+    options: dict[str, Any] = {
+        "optim": config.optim,
+        "total_steps": steps,
+        "seed": config.seed,
+        "transforms": pipeline.resolve("transforms")(config),
+        "channels_last": config.trainer.channels_last and on_gpu,
+        "compile_body": config.trainer.compile,
+    }
+    smoothing, balanced = config.task.label_smoothing, config.task.class_weights == "balanced"
+    if data.spec.kind == "class":
+        n_classes = len(data.spec.classes)
+        weights = balanced_class_weights(data.train_targets, n_classes) if balanced else None
+        return SingleLabel(
+            network, n_classes=n_classes, label_smoothing=smoothing, class_weights=weights, **options
+        )
+    if data.spec.kind == "tags":
+        positive = balanced_positive_weights(data.train_targets) if balanced else None
+        return MultiLabel(network, label_smoothing=smoothing, positive_weights=positive, **options)
+    if smoothing or balanced:
+        logger.warning(
+            "task.label_smoothing and task.class_weights have no effect: %s is a number", config.data.target
+        )
+    return Regression(network, **options)
+
+
+def start_from(network: Network, bundle: Path) -> Sequence[str]:
+    """Take a bundle's weights where name and shape agree; returns the names that stay as they were."""
+    from tessera.core.bundle.bundle import Bundle
+
+    weights = Bundle.load(bundle).weights()
+    own = network.state_dict()
+    fitting = {n: value for n, value in weights.items() if n in own and own[n].shape == value.shape}
+    if not fitting:
+        from tessera.core.errors import BundleError
+
+        raise BundleError(
+            f"{bundle}: no weight fits this network", hint="choose the preset the bundle was made with"
+        )
+    network.load_state_dict(own | fitting)
+    new = sorted(set(own) - set(fitting))
+    logger.info("%d of %d tensors from %s; new: %s", len(fitting), len(own), bundle, ", ".join(new) or "none")
+    return new

@@ -1,0 +1,274 @@
+"""A comparison under one protocol: arms x folds x seeds, resumable, one table with paired differences."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from tessera.core import pipeline as pipelines
+from tessera.core.config import Config, load_yaml, merge, parse_set, validate
+from tessera.core.data.atomic import write_atomic
+from tessera.core.data.manifest import Manifest
+from tessera.core.data.splits import fold_names
+from tessera.core.errors import ConfigError
+from tessera.core.evaluation import (
+    METRICS,
+    PairedDifference,
+    Predictions,
+    bootstrap_interval,
+    format_estimate,
+    paired_difference,
+    pool,
+    take,
+)
+from tessera.core.run_config import RunConfig
+from tessera.core.training.callbacks import Progress
+from tessera.core.training.run_folder import fold_folder
+from tessera.core.training.scoring import load_predictions
+from tessera.core.training.train import SUMMARY_FILE, Plan, train_one
+
+logger = logging.getLogger(__name__)
+
+BOOTSTRAP_SEED = 0
+
+
+class Arm(Config):
+    """One of the things compared: a preset, and fields of it that are changed."""
+
+    preset: str
+    name: str | None = Field(None, description="name in the table; default: the preset's")
+    set: dict[str, Any] = Field(default_factory=dict, description="fields as on the command line: a.b: value")
+    folds: tuple[str, ...] | None = Field(None, description="fewer folds than the study's, for slow arms")
+
+    @property
+    def label(self) -> str:
+        """Name in the table."""
+        return self.name or self.preset
+
+
+class StudyConfig(Config):
+    """What is compared, on what, and how."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    title: str
+    pipeline: str
+    data: str = Field(description="manifest id or path")
+    arms: tuple[Arm, ...] = Field(min_length=1)
+    folds: tuple[str, ...] | None = Field(None, description="null: all")
+    n_folds: int = Field(5, ge=2, description="where the data has no official folds")
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    set: dict[str, Any] = Field(default_factory=dict, description="the same for every arm")
+    reference: str | None = Field(None, description="arm the others are compared with; default: the first")
+    metric: str = Field("accuracy", description="what the table and the paired differences are of")
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """One arm's line of the table.
+
+    Args:
+        arm: Its name.
+        folds: Test folds done.
+        n: Test cases, each once a seed.
+        n_groups: Groups, the unit of the intervals.
+        metrics: Metric name to ``value [low, high]``.
+        difference: To the reference on the cases both have, or why there is none.
+        seconds: Training time of all its runs.
+        parameters: Trainable numbers.
+    """
+
+    arm: str
+    folds: tuple[str, ...]
+    n: int
+    n_groups: int
+    metrics: Mapping[str, str]
+    difference: str
+    seconds: float
+    parameters: int
+
+
+@dataclass(frozen=True)
+class _Done:
+    """The finished runs of one arm."""
+
+    predictions: Predictions
+    folds: tuple[str, ...]
+    seconds: float
+    parameters: int
+
+
+def load_study(path: Path) -> StudyConfig:
+    """Read and check ``studies/<id>.yaml``."""
+    study = validate(StudyConfig, load_yaml(path), source=str(path))
+    labels = [arm.label for arm in study.arms]
+    if len(set(labels)) != len(labels):
+        raise ConfigError(f"{path}: two arms have the same name", found=labels, hint="give each arm a name")
+    if study.reference is not None and study.reference not in labels:
+        raise ConfigError(f"{path}: the reference is no arm", found=study.reference, expected=labels)
+    return study
+
+
+def arm_config(study: StudyConfig, arm: Arm, *, seed: int) -> RunConfig:
+    """The arm's complete config: preset, then the study's changes, then the arm's, then the seed."""
+    pipeline = pipelines.get(study.pipeline)
+    values = pipeline.preset_values(arm.preset)
+    for changes in (study.set, arm.set):
+        values, _ = merge(values, _nested(changes))
+    kind: type[RunConfig] = pipeline.resolve("config")
+    return validate(kind, {**values, "seed": seed}, source=f"study {study.id}, arm {arm.label}")
+
+
+def study_folds(study: StudyConfig) -> tuple[str, ...]:
+    """The folds that are tested in turn."""
+    return study.folds or fold_names(Manifest.load(study.data).cases, study.n_folds)
+
+
+def run_study(
+    study: StudyConfig,
+    *,
+    out: Path,
+    say: Callable[[str], None] = logger.info,
+    progress: Progress | None = None,
+) -> list[StudyRow]:
+    """Train what is not trained yet, then write ``table.md`` and ``table.csv`` below ``out``."""
+    folds = study_folds(study)
+    planned = [(arm, seed, arm_config(study, arm, seed=seed)) for arm in study.arms for seed in study.seeds]
+    for arm, seed, config in planned:
+        for fold in arm.folds or folds:
+            folder = _folder(out, arm, fold, seed)
+            if (folder / SUMMARY_FILE).is_file():
+                continue
+            say(f"{study.id}: {arm.label}, fold {fold}, seed {seed}")
+            plan = Plan(config=config, data=study.data, fold=fold, n_folds=study.n_folds)
+            started = (folder / "config.yaml").is_file()
+            train_one(plan, pipelines.get(study.pipeline), out=folder, resume=started, progress=progress)
+    rows = table(study, out=out, folds=folds)
+    write_atomic(out / "table.md", to_markdown(study, rows))
+    write_atomic(out / "table.csv", to_csv(rows))
+    return rows
+
+
+def table(study: StudyConfig, *, out: Path, folds: Sequence[str]) -> list[StudyRow]:
+    """The lines of all arms that have a finished run; arms without one are left out."""
+    done = {arm.label: _collect(study, arm, out=out, folds=folds) for arm in study.arms}
+    reference = done.get(study.reference or study.arms[0].label)
+    rows = []
+    for label, runs in done.items():
+        if runs is None:
+            continue
+        metrics = METRICS[runs.predictions.task]
+        if study.metric not in metrics:
+            raise ConfigError(f"study {study.id}: no metric '{study.metric}'", expected=", ".join(metrics))
+        shown = {
+            name: format_estimate(bootstrap_interval(metric, runs.predictions, seed=BOOTSTRAP_SEED))
+            for name, metric in metrics.items()
+        }
+        difference = "reference" if runs is reference else _difference(study.metric, runs, reference)
+        predictions = runs.predictions
+        rows.append(
+            StudyRow(
+                arm=label,
+                folds=runs.folds,
+                n=len(predictions),
+                n_groups=predictions.n_groups,
+                metrics=shown,
+                difference=difference,
+                seconds=runs.seconds,
+                parameters=runs.parameters,
+            )
+        )
+    return rows
+
+
+def to_markdown(study: StudyConfig, rows: Sequence[StudyRow]) -> str:
+    """The table as Markdown, the study's metric first."""
+    lines = [
+        f"# {study.title}",
+        "",
+        f"Data {study.data}, seeds {', '.join(map(str, study.seeds))}; "
+        "intervals are 95 %, by bootstrap over groups.",
+        "",
+        f"| arm | {study.metric} | difference to reference | folds | n | groups | parameters | training s |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {row.arm} | {row.metrics[study.metric]} | {row.difference} | {', '.join(row.folds)} | {row.n} "
+        f"| {row.n_groups} | {row.parameters:,} | {row.seconds:.0f} |"
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(rows: Sequence[StudyRow]) -> str:
+    """The table as CSV, every metric a column."""
+    text = io.StringIO(newline="")
+    fixed = ("arm", "folds", "n", "n_groups", "difference", "seconds", "parameters")
+    names = list(rows[0].metrics) if rows else []
+    writer = csv.DictWriter(text, [*fixed, *names], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        values = {name: getattr(row, name) for name in fixed}
+        writer.writerow({**values, "folds": " ".join(row.folds), **row.metrics})
+    return text.getvalue()
+
+
+def _collect(study: StudyConfig, arm: Arm, *, out: Path, folds: Sequence[str]) -> _Done | None:
+    parts: list[Predictions] = []
+    finished: list[str] = []
+    seconds, parameters = 0.0, 0
+    spec = Manifest.load(study.data).target(arm_config(study, arm, seed=study.seeds[0]).data.target)
+    for fold in arm.folds or folds:
+        for seed in study.seeds:
+            folder = _folder(out, arm, fold, seed)
+            if not (folder / SUMMARY_FILE).is_file():
+                continue
+            found = load_predictions(folder, spec)
+            # A case counts once a seed; its group, which the interval resamples, stays one.
+            parts.append(replace(found, case_id=[f"{case}@{seed}" for case in found.case_id]))
+            summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+            seconds += summary["seconds"]
+            parameters = summary["parameters"]
+            finished.append(fold)
+    if not parts:
+        return None
+    return _Done(pool(parts), tuple(dict.fromkeys(finished)), seconds, parameters)
+
+
+def _difference(metric: str, runs: _Done, reference: _Done | None) -> str:
+    if reference is None:
+        return "no reference yet"
+    common = set(runs.predictions.case_id) & set(reference.predictions.case_id)
+    if not common:
+        return "no common cases"
+    found = paired_difference(
+        METRICS[runs.predictions.task][metric],
+        _only(runs.predictions, common),
+        _only(reference.predictions, common),
+        seed=BOOTSTRAP_SEED,
+    )
+    return _format_difference(found, len(common))
+
+
+def _only(predictions: Predictions, cases: set[str]) -> Predictions:
+    return take(predictions, [i for i, case in enumerate(predictions.case_id) if case in cases])
+
+
+def _format_difference(found: PairedDifference, n: int) -> str:
+    return f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}], n = {n}"
+
+
+def _folder(out: Path, arm: Arm, fold: str, seed: int) -> Path:
+    return out / arm.label / f"{fold_folder(fold)}-seed-{seed}"
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"a.b": 1}`` as ``{"a": {"b": 1}}``, for keys written as on the command line."""
+    return parse_set([f"{key}={json.dumps(value)}" for key, value in values.items()])

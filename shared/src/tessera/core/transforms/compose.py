@@ -1,0 +1,57 @@
+"""The random changes every field has, in one object built from the config."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+
+from tessera.core.run_config import AugmentConfig
+from tessera.core.transforms.masking import AxisMask
+from tessera.core.transforms.mixup import Mixup
+
+logger = logging.getLogger(__name__)
+
+
+class StandardTransforms:
+    """Mixup of the input, masks on the features; each only where the config turns it on.
+
+    Args:
+        config: The run's ``augment`` section.
+    """
+
+    def __init__(self, config: AugmentConfig) -> None:
+        self.mixup = Mixup(config.mixup_alpha) if config.mixup_alpha > 0 else None
+        self.mask = AxisMask(config.mask_count, config.mask_width) if any(config.mask_count) else None
+        self._warned: set[str] = set()
+        if self.mask is None and (config.mask_width or config.mask_count):
+            self._warn_once("augment.mask_width has no effect: augment.mask_count asks for no mask")
+
+    def on_input(self, input: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Mix raw input (B, C, *S) and target rows."""
+        if self.mixup is None:
+            return input, target
+        if len(input) < 2:
+            self._warn_once("mixup does nothing on a batch of one row; raise trainer.batch_size")
+            return input, target
+        params = self.mixup.draw(input.shape, generator)
+        return self.mixup.apply(input, params), self.mixup.apply(target, params)
+
+    def on_features(
+        self, features: Tensor, target: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Mask features (B, C, *F)."""
+        if self.mask is None:
+            return features, target
+        params = self.mask.draw(features.shape, generator)
+        if self.mask.does_nothing(features.shape):
+            self._warn_once(
+                f"masks do nothing: augment.mask_width is below one element of {tuple(features.shape[2:])}"
+            )
+        return self.mask.apply(features, params), target
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            logger.warning(message)
