@@ -176,5 +176,5 @@ def test_unfit_option_is_refused() -> None:
         MNet(10, variant="m7")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="stem_kernel 81"):
         MNet(10, stem_kernel=81)
-    with pytest.raises(ValueError, match="no head 'spp'"):
-        MNet(10, head="spp")
+    with pytest.raises(ValueError, match="no head 'none_such'"):
+        MNet(10, head="none_such")

@@ -68,7 +68,8 @@ def test_a_loaded_network_answers_as_the_trained_one(make: Make) -> None:
     trained.load_state_dict(make_member().weights)
     input = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
-        assert torch.equal(make().networks()[0](input), trained.eval()(input))
+        # another memory format adds in another order
+        torch.testing.assert_close(make().networks()[0](input), trained.eval()(input))
 
 
 def test_loaded_networks_do_not_train(make: Make) -> None:

@@ -9,10 +9,10 @@ import sklearn.metrics
 import torch
 from torch import nn
 
-from tessera.core.network import Network
+from tessera.core.network import GaussianScale, Network, bounded
 from tessera.core.run_config import OptimConfig
 from tessera.core.tasks.gather import CaseRows
-from tessera.core.tasks.regression import Regression, bounded
+from tessera.core.tasks.regression import Regression
 
 OPTIONS: dict[str, Any] = {"optim": OptimConfig(), "total_steps": 10}
 TASK = Regression(Network(nn.Identity(), nn.Identity()), **OPTIONS)
@@ -34,12 +34,38 @@ def test_one_output_is_plain_squared_error() -> None:
 @pytest.mark.parametrize("start", [-200.0, 200.0])
 def test_an_extreme_log_variance_costs_no_infinity_and_finds_back(start: float) -> None:
     s = torch.tensor([start], requires_grad=True)
-    output = torch.stack([torch.zeros(1), s], dim=1)
-    loss = TASK.losses(output, torch.ones(1), "train")["gaussian_nll"]
+    raw = torch.stack([torch.zeros(1), s], dim=1)
+    loss = TASK.losses(GaussianScale()(raw), torch.ones(1), "train")["gaussian_nll"]
     loss.sum().backward()  # type: ignore[no-untyped-call]
     assert math.isfinite(loss.item())
     assert s.grad is not None
     assert float(s.grad) * start > 0  # descending moves it towards the bounds
+
+
+def test_a_standardised_answer_comes_out_in_the_targets_unit() -> None:
+    targets = torch.tensor([100.0, 300.0, 200.0])  # mean 200, standard deviation 100 sqrt(2 / 3)
+    scale = GaussianScale()
+    scale.fit(targets)
+    raw = torch.tensor([[0.0, 0.0], [-1.0, math.log(4.0)]])
+    sd = 100 * math.sqrt(2 / 3)
+    expected = torch.tensor([[200.0, 2 * math.log(sd)], [200.0 - sd, 2 * math.log(2 * sd)]])
+    assert torch.allclose(scale(raw), expected)
+
+
+def test_the_loss_of_scaled_answers_is_that_of_standardised_ones_up_to_a_constant() -> None:
+    targets = torch.tensor([1e6, 3e6, 7e6])
+    scale = GaussianScale()
+    scale.fit(targets)
+    raw = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
+    own = TASK.losses(scale(raw), targets, "train")["gaussian_nll"]
+    standard = TASK.losses(raw, (targets - scale.shift) / scale.scale, "train")["gaussian_nll"]
+    assert torch.allclose(own - standard, scale.scale.log().expand(3), atol=1e-4)
+
+
+def test_equal_targets_leave_the_scale_at_one() -> None:
+    scale = GaussianScale()
+    scale.fit(torch.full((4,), 5.0))
+    assert (float(scale.shift), float(scale.scale)) == (5.0, 1.0)
 
 
 def test_a_log_variance_inside_the_bounds_is_left_alone() -> None:

@@ -25,20 +25,39 @@ def test_the_default_config_changes_nothing() -> None:
         assert y is Y
 
 
-def test_input_is_mixed_with_its_target_and_features_are_masked() -> None:
-    transforms = StandardTransforms(AugmentConfig(mixup_alpha=1.0, mask_count=(1, 1), mask_width=(0.5, 0.5)))
-    x, y = transforms.on_input(X, Y, generator())
-    # the target's row holds the shares, so it says how the input was mixed
+def test_features_are_mixed_with_their_target() -> None:
+    x, y = StandardTransforms(AugmentConfig(mixup_alpha=1.0)).on_features(X, Y, generator())
+    # the target's row holds the shares, so it says how the features were mixed
     assert torch.allclose(x, torch.einsum("ij,j...->i...", y, X), atol=1e-6)
     assert not torch.equal(x, X)
+
+
+def test_raw_input_is_never_mixed_so_that_silence_stays_silent() -> None:
+    x, y = StandardTransforms(AugmentConfig(mixup_alpha=1.0)).on_input(X, Y, generator())
+    assert x is X
+    assert y is Y
+
+
+def test_masks_hide_a_part_of_the_features_and_leave_the_target() -> None:
+    transforms = StandardTransforms(AugmentConfig(mask_count=(1, 1), mask_width=(0.5, 0.5)))
     masked, same = transforms.on_features(X, Y, generator())
     assert same is Y
     assert 0 < int((masked != X).sum()) < X.numel()
 
 
+def test_masks_come_after_the_mixing() -> None:
+    both = StandardTransforms(AugmentConfig(mixup_alpha=1.0, mask_count=(1, 1), mask_width=(0.5, 0.5)))
+    mixed, _ = StandardTransforms(AugmentConfig(mixup_alpha=1.0)).on_features(X, Y, generator())
+    masked, _ = both.on_features(X, Y, generator())
+    hidden = masked != mixed
+    mean = mixed.mean(dim=(1, 2, 3), keepdim=True).expand_as(mixed)
+    assert 0 < int(hidden.sum()) < X.numel()
+    assert torch.allclose(masked[hidden], mean[hidden])
+
+
 def test_the_same_generator_gives_the_same_change() -> None:
     transforms = StandardTransforms(AugmentConfig(mixup_alpha=0.5))
-    first, second = (transforms.on_input(X, Y, generator(4))[0] for _ in range(2))
+    first, second = (transforms.on_features(X, Y, generator(4))[0] for _ in range(2))
     assert torch.equal(first, second)
 
 
@@ -46,8 +65,7 @@ def test_a_transform_that_does_nothing_is_reported_once(caplog: pytest.LogCaptur
     StandardTransforms(AugmentConfig(mask_width=(0.1,)))
     transforms = StandardTransforms(AugmentConfig(mixup_alpha=1.0, mask_count=(1, 0), mask_width=(0.1, 0.0)))
     for _ in range(2):
-        transforms.on_input(X[:1], Y[:1], generator())
-        transforms.on_features(X, Y, generator())
+        transforms.on_features(X[:1, :, :1], Y[:1], generator())
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 3
     assert "mask_count asks for no mask" in messages[0]

@@ -1,8 +1,17 @@
-"""A network as every pipeline has it: a front end on the model's device and a body."""
+"""A network as every pipeline has it: a front end on the model's device, a body, and the target's unit."""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import torch
 from torch import Tensor, nn
+
+from tessera.core.data.targets import TargetSpec, n_outputs
+from tessera.core.pipeline import Pipeline
+
+LOG_VARIANCE_LIMIT = 20.0  # exp(20) is 5e8: standard deviations from 5e-5 to 2e4 times the targets' own
 
 
 class Network(nn.Module):
@@ -13,13 +22,72 @@ class Network(nn.Module):
     Args:
         front_end: (B, C, *S) raw input -> features; float32, usually without parameters.
         body: Features -> raw output (B, K).
+        output: Raw output -> raw output in the target's unit; the identity for classes.
     """
 
-    def __init__(self, front_end: nn.Module, body: nn.Module) -> None:
+    def __init__(self, front_end: nn.Module, body: nn.Module, output: nn.Module | None = None) -> None:
         super().__init__()
         self.front_end = front_end
         self.body = body
+        self.output = nn.Identity() if output is None else output
+        self.channels_last = False
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, *S) -> raw output (B, K)."""
-        return self.body(self.front_end(input))
+        return self.answer(self.front_end(input))
+
+    def use_channels_last(self) -> None:
+        """Keep the body's 2-D convolutions and their input channels last in memory, which is faster.
+
+        On a CPU a CRNN's forward pass takes half the time. Other dimensions stay as they are.
+        """
+        if any(parameter.ndim > 4 for parameter in self.body.parameters()):
+            return
+        self.body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.channels_last = True
+
+    def answer(self, features: Tensor) -> Tensor:
+        """Features -> raw output (B, K), float32."""
+        if self.channels_last and features.ndim == 4:
+            features = features.contiguous(memory_format=torch.channels_last)
+        return self.output(self.body(features).float())
+
+
+class GaussianScale(nn.Module):
+    """Mean and log variance (B, 2) of a standardised target -> those in the target's own unit.
+
+    A network begins near mean 0 and variance 1; targets in decibels or milliseconds do not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift: Tensor
+        self.scale: Tensor
+        self.register_buffer("shift", torch.zeros(()))
+        self.register_buffer("scale", torch.ones(()))
+
+    def fit(self, target: Tensor) -> None:
+        """Take mean and standard deviation of the training targets (N,)."""
+        spread = float(target.double().std(correction=0))
+        self.shift.fill_(float(target.double().mean()))
+        self.scale.fill_(spread if spread > 0 and math.isfinite(spread) else 1.0)
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """(B, 2) -> (B, 2)."""
+        mean = raw[:, :1] * self.scale + self.shift
+        log_variance = bounded(raw[:, 1:]) + 2 * self.scale.log()
+        return torch.cat([mean, log_variance], dim=1)
+
+
+def bounded(log_variance: Tensor) -> Tensor:
+    """Log variance within +-20; outside, the gradient is that at the bound, so that it finds back."""
+    limited = log_variance.clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
+    return log_variance + (limited - log_variance).detach()
+
+
+def build_network(pipeline: Pipeline, config: Any, target: TargetSpec) -> Network:
+    """A pipeline's network for a target, with initial weights from torch's generator."""
+    network: Network = pipeline.resolve("network")(config, n_outputs=n_outputs(target))
+    if target.kind == "number":
+        network.output = GaussianScale()
+    return network

@@ -47,7 +47,7 @@ class OptimConfig(Config):
 class AugmentConfig(Config):
     """Random changes every field can make to a training batch; verticals add theirs."""
 
-    mixup_alpha: float = Field(0.0, ge=0.0, le=10.0, description="Beta(a, a) of mixup; 0 is off")
+    mixup_alpha: float = Field(0.0, ge=0.0, le=10.0, description="Beta(a, a) of mixup of features; 0 is off")
     mask_count: tuple[NonNegativeInt, ...] = Field(
         (), description="masks per feature axis, e.g. [2, 2]"
     )
@@ -73,7 +73,7 @@ class TrainerConfig(Config):
     checkpoint_every_s: float = Field(60.0, gt=0.0, description="seconds between checkpoints in an epoch")
     checkpoint_every_steps: int | None = Field(None, ge=1, description="instead of seconds")
     compile: bool = Field(False, description="torch.compile; pays on a GPU")
-    channels_last: bool = Field(True, description="memory format of 2-D networks on a GPU")
+    channels_last: bool = Field(True, description="memory format of 2-D networks; faster")
     devices: int | Literal["auto"] = 1
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     strategy: Literal["auto", "ddp"] = "auto"

@@ -23,7 +23,9 @@ class SoundDataConfig(DataConfig):
         None, gt=0.0, le=600.0, description="step between windows, s; null: no overlap"
     )
     last_window: Literal["pad", "drop", "back"] = Field(
-        "pad", description="a partial window at the end: padded, dropped, or moved back to be whole"
+        "back",
+        description="a partial window at the end: moved back to be whole, padded, or dropped; "
+        "padding lets a few samples of sound count as much as a whole window",
     )
     channel: Literal["mean"] | NonNegativeInt = Field("mean", description="mean of all, or the number of one")
     standardise: bool = Field(True, description="zero mean and unit variance a window, before padding")

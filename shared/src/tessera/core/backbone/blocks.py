@@ -40,10 +40,14 @@ def conv(
     kernel: Sizes,
     stride: Sizes = 1,
     padding: Sizes = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
     bias: bool = True,
 ) -> nn.Module:
     """Convolution (B, c_in, *S) -> (B, c_out, *S')."""
-    return _CONVS[spatial_dims](c_in, c_out, kernel, stride=stride, padding=padding, bias=bias)
+    return _CONVS[spatial_dims](
+        c_in, c_out, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=bias
+    )
 
 
 def batch_norm(spatial_dims: SpatialDims, channels: int) -> nn.Module:
@@ -51,9 +55,15 @@ def batch_norm(spatial_dims: SpatialDims, channels: int) -> nn.Module:
     return _BATCH_NORMS[spatial_dims](channels)
 
 
-def max_pool(spatial_dims: SpatialDims, size: Sizes) -> nn.Module:
-    """Maximum over windows side by side; an incomplete last window is dropped."""
-    return _MAX_POOLS[spatial_dims](size)
+def max_pool(spatial_dims: SpatialDims, size: Sizes, *, stride: Sizes | None = None) -> nn.Module:
+    """Maximum over windows side by side; an incomplete last window is dropped.
+
+    With a stride, odd windows are centred on every stride-th value instead.
+    """
+    if stride is None:
+        return _MAX_POOLS[spatial_dims](size)
+    padding = tuple(k // 2 for k in per_axis(spatial_dims, size, name="size"))
+    return _MAX_POOLS[spatial_dims](size, stride=stride, padding=padding)
 
 
 def avg_pool(spatial_dims: SpatialDims, size: Sizes) -> nn.Module:

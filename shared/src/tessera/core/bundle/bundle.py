@@ -22,8 +22,8 @@ from tessera.core.bundle.card import Calibration, Card
 from tessera.core.bundle.sums import check_sums, rewrite, write_sums
 from tessera.core.config import dump_yaml, load_yaml, validate
 from tessera.core.data.atomic import write_atomic
-from tessera.core.data.targets import n_outputs
 from tessera.core.errors import BundleError, ConfigError
+from tessera.core.network import build_network
 from tessera.core.pipeline import Pipeline
 from tessera.core.run_config import RunConfig
 
@@ -112,9 +112,7 @@ class Bundle:
 
     def _network(self, member: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):  # building draws initial weights that are replaced at once
-            network: nn.Module = self.pipeline.resolve("network")(
-                self.configs[member], n_outputs=n_outputs(self.card.target)
-            )
+            network = build_network(self.pipeline, self.configs[member], self.card.target)
         try:
             network.load_state_dict(self.weights(member))
         except RuntimeError as error:
@@ -123,6 +121,8 @@ class Bundle:
                 found=str(error).splitlines()[-1].strip(),
                 hint=f"install the versions in the card: {self.card.versions}",
             ) from None
+        if self.configs[member].trainer.channels_last:
+            network.use_channels_last()
         return network
 
 

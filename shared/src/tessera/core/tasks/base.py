@@ -38,7 +38,7 @@ class Task(LightningModule):
         total_steps: Length of training, for the schedule.
         seed: Seeds the transforms, with the number of the batch and the rank.
         transforms: Random changes of training batches.
-        channels_last: Memory format of 4-D features on a GPU.
+        channels_last: Keep 2-D networks channels last in memory.
         compile_body: Compile the body with torch.compile.
     """
 
@@ -81,9 +81,7 @@ class Task(LightningModule):
             features = self.network.front_end(input.float())
         if stage == "train" and self.transforms is not None:
             features, target = self.transforms.on_features(features, target, generator)
-        if self.channels_last and features.is_cuda and features.ndim == 4:
-            features = features.contiguous(memory_format=torch.channels_last)
-        return self.network.body(features).float(), target
+        return self.network.answer(features), target
 
     @abstractmethod
     def losses(self, output: Tensor, target: Tensor, stage: Stage) -> dict[str, Tensor]:
@@ -166,8 +164,8 @@ class Task(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Apply the speed options before the weights move to their device."""
-        if self.channels_last and self.device.type == "cuda":
-            self.network.body.to(memory_format=torch.channels_last)
+        if self.channels_last:
+            self.network.use_channels_last()
         if self.compile_body and self.network.body._compiled_call_impl is None:
             self.network.body.compile()
 

@@ -15,9 +15,9 @@ from tessera.core.data.case import Case
 from tessera.core.data.loaders import DrawnRegions, EpochBatches, OpenSource, PlannedRegions, ResumableLoader
 from tessera.core.data.manifest import Manifest
 from tessera.core.data.splits import Split
-from tessera.core.data.targets import TargetSpec, encode_target, n_outputs
+from tessera.core.data.targets import TargetSpec, encode_target
 from tessera.core.data.windows import Windows
-from tessera.core.network import Network
+from tessera.core.network import GaussianScale, Network, build_network
 from tessera.core.pipeline import Pipeline
 from tessera.core.run_config import RunConfig
 from tessera.core.tasks.base import Task
@@ -135,12 +135,13 @@ def build_task(
     data: TrainingData,
     *,
     steps: int,
-    on_gpu: bool,
     from_bundle: Path | None = None,
 ) -> Task:
     """The task with a network whose weights follow from the seed, or come from a bundle."""
     torch.manual_seed(derive_seed(config.seed, "weights"))
-    network: Network = pipeline.resolve("network")(config, n_outputs=n_outputs(data.spec))
+    network = build_network(pipeline, config, data.spec)
+    if isinstance(network.output, GaussianScale):
+        network.output.fit(torch.as_tensor(data.train_targets))
     if from_bundle is not None:
         start_from(network, from_bundle)
     options: dict[str, Any] = {
@@ -148,7 +149,7 @@ def build_task(
         "total_steps": steps,
         "seed": config.seed,
         "transforms": pipeline.resolve("transforms")(config),
-        "channels_last": config.trainer.channels_last and on_gpu,
+        "channels_last": config.trainer.channels_last,
         "compile_body": config.trainer.compile,
     }
     smoothing, balanced = config.task.label_smoothing, config.task.class_weights == "balanced"

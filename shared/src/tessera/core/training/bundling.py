@@ -14,7 +14,7 @@ from tessera.core.bundle.card import Calibration, Card, TrainingRecord
 from tessera.core.data.case import Case
 from tessera.core.data.manifest import Manifest
 from tessera.core.data.splits import Split
-from tessera.core.data.targets import n_outputs
+from tessera.core.data.targets import TargetSpec
 from tessera.core.evaluation import (
     ClassPredictions,
     apply_temperature,
@@ -23,6 +23,7 @@ from tessera.core.evaluation import (
     sigmoid,
     softmax,
 )
+from tessera.core.network import build_network
 from tessera.core.pipeline import Pipeline
 from tessera.core.run_config import RunConfig
 from tessera.core.training.checkpoints import network_weights
@@ -97,7 +98,7 @@ def _card(run: Run, member: Member, pipeline: Pipeline, manifest: Manifest, spli
         inputs=pipeline.inputs.description,
         input_shape=pipeline.resolve("windows")(config).input_shape,
         members=1,
-        parameters=_count(member, pipeline, n_outputs(manifest.target(target_name))),
+        parameters=_count(member, pipeline, manifest.target(target_name)),
         training=(record,),
         licence=f"weights: as the training data allows ({record.licence}); code: {pipeline.licence}",
         citation=pipeline.citation,
@@ -107,7 +108,7 @@ def _card(run: Run, member: Member, pipeline: Pipeline, manifest: Manifest, spli
     )
 
 
-def _count(member: Member, pipeline: Pipeline, n_outputs: int) -> int:
+def _count(member: Member, pipeline: Pipeline, target: TargetSpec) -> int:
     with torch.random.fork_rng(devices=[]):  # building draws initial weights
-        network = pipeline.resolve("network")(member.config, n_outputs=n_outputs)
+        network = build_network(pipeline, member.config, target)
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

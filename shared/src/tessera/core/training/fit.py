@@ -95,7 +95,7 @@ def fit(
         return build_loaders(config, data, open_source=opener, windows=windows, **share)
 
     def make_task(steps: int) -> Task:
-        return build_task(config, pipeline, data, steps=steps, on_gpu=gpu, from_bundle=from_bundle)
+        return build_task(config, pipeline, data, steps=steps, from_bundle=from_bundle)
 
     with isolated(), closing(make_loaders()) as loaders:
         if budget_s is not None and config.trainer.max_steps is None:

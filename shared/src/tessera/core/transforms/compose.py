@@ -15,7 +15,11 @@ logger = logging.getLogger(__name__)
 
 
 class StandardTransforms:
-    """Mixup of the input, masks on the features; each only where the config turns it on.
+    """Mixup and masks on the features; each only where the config turns it on.
+
+    Mixup blends what the front end gives, not the raw input: two mixed recordings would never be silent
+    where one of them is, so a network trained on them would not know silence when it meets it.
+
 
     Args:
         config: The run's ``augment`` section.
@@ -29,19 +33,15 @@ class StandardTransforms:
             self._warn_once("augment.mask_width has no effect: augment.mask_count asks for no mask")
 
     def on_input(self, input: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Mix raw input (B, C, *S) and target rows."""
-        if self.mixup is None:
-            return input, target
-        if len(input) < 2:
-            self._warn_once("mixup does nothing on a batch of one row; raise trainer.batch_size")
-            return input, target
-        params = self.mixup.draw(input.shape, generator)
-        return self.mixup.apply(input, params), self.mixup.apply(target, params)
+        """Leave raw input (B, C, *S) as it is; fields that change it do so here."""
+        return input, target
 
     def on_features(
         self, features: Tensor, target: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Mask features (B, C, *F)."""
+        """Mix features (B, C, *F) and target rows, then mask the features."""
+        if self.mixup is not None:
+            features, target = self._mix(self.mixup, features, target, generator)
         if self.mask is None:
             return features, target
         params = self.mask.draw(features.shape, generator)
@@ -50,6 +50,15 @@ class StandardTransforms:
                 f"masks do nothing: augment.mask_width is below one element of {tuple(features.shape[2:])}"
             )
         return self.mask.apply(features, params), target
+
+    def _mix(
+        self, mixup: Mixup, features: Tensor, target: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        if len(features) < 2:
+            self._warn_once("mixup does nothing on a batch of one row; raise trainer.batch_size")
+            return features, target
+        params = mixup.draw(features.shape, generator)
+        return mixup.apply(features, params), mixup.apply(target, params)
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:
