@@ -18,6 +18,7 @@ SMALL = {
     "short_files": ["--files", "40"],
     "training_loader": ["--samples", "32", "--pairs", "2"],
     "long_recording": ["--hours", "0.2"],
+    "scan": [],
     "gpu_training": [],
 }
 """Script to the options that make it quick; the figures of the documents need the full sizes."""

@@ -61,3 +61,18 @@ def test_stride_that_does_not_fit_the_axes_is_refused(name: str, stride: int | t
 def test_even_kernel_is_refused() -> None:
     with pytest.raises(ValueError, match="kernel 4 has no middle"):
         build_down("conv", 2, 4, 4, 2, kernel=4)
+
+
+def test_odd_window_around_every_second_value_takes_the_greatest_of_three() -> None:
+    ramp = torch.tensor([5.0, 1, 2, 9, 3, 4, 6]).reshape(1, 1, 7)
+    assert build_down("max", 1, 1, 1, 2, kernel=3)(ramp).flatten().tolist() == [5, 9, 9, 6]
+    with pytest.raises(ValueError, match="down max: kernel 2 has no middle"):
+        build_down("max", 1, 1, 1, 2, kernel=2)
+
+
+def test_patches_are_weighed_side_by_side() -> None:
+    down = build_down("patch", 1, 1, 1, 2, bias=False)
+    (weight,) = down.parameters()
+    with torch.no_grad():
+        weight.copy_(torch.tensor([[[1.0, 10.0]]]))
+    assert down(torch.tensor([[[1.0, 2, 3, 4, 5]]])).flatten().tolist() == [21, 43]

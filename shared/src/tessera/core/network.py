@@ -43,7 +43,7 @@ class Network(nn.Module):
         """
         if any(parameter.ndim > 4 for parameter in self.body.parameters()):
             return
-        self.body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.body.to(memory_format=torch.channels_last)
         self.channels_last = True
 
     def answer(self, features: Tensor) -> Tensor:

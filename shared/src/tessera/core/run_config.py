@@ -48,9 +48,7 @@ class AugmentConfig(Config):
     """Random changes every field can make to a training batch; verticals add theirs."""
 
     mixup_alpha: float = Field(0.0, ge=0.0, le=10.0, description="Beta(a, a) of mixup of features; 0 is off")
-    mask_count: tuple[NonNegativeInt, ...] = Field(
-        (), description="masks per feature axis, e.g. [2, 2]"
-    )
+    mask_count: tuple[NonNegativeInt, ...] = Field((), description="masks per feature axis, e.g. [2, 2]")
     mask_width: tuple[Fraction, ...] = Field((), description="widest mask per axis, share of the axis")
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import nn
 
+from tessera.core.backbone.activations import ELU
 from tessera.core.backbone.blocks import SpatialDims, batch_norm
 
 Role = Literal["stem", "first", "mid", "last", "post_add", "ffn"]
@@ -21,9 +22,9 @@ def bn_relu(
     dropout: float = 0.0,
     norm_after_add: bool = False,
 ) -> nn.Module:
-    """Batch norm, ReLU, dropout; see `_bundle` for the roles beside an addition."""
+    """Batch norm, ReLU, dropout; see `bundle` for the roles beside an addition."""
     norm = batch_norm(spatial_dims, channels)
-    return _bundle(norm, nn.ReLU(), role, dropout=dropout, norm_after_add=norm_after_add)
+    return bundle(norm, nn.ReLU(), role, dropout=dropout, norm_after_add=norm_after_add)
 
 
 def bn_elu(
@@ -35,12 +36,12 @@ def bn_elu(
     dropout: float = 0.0,
     norm_after_add: bool = False,
 ) -> nn.Module:
-    """Batch norm, ELU, dropout; see `_bundle` for the roles beside an addition."""
+    """Batch norm, ELU, dropout; see `bundle` for the roles beside an addition."""
     norm = batch_norm(spatial_dims, channels)
-    return _bundle(norm, nn.ELU(), role, dropout=dropout, norm_after_add=norm_after_add)
+    return bundle(norm, ELU(), role, dropout=dropout, norm_after_add=norm_after_add)
 
 
-def _bundle(
+def bundle(
     norm: nn.Module, activation: nn.Module, role: Role, *, dropout: float, norm_after_add: bool
 ) -> nn.Module:
     """All three layers, except beside an addition.

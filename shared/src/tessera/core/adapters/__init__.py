@@ -1,0 +1,1 @@
+"""Networks of other libraries behind our interfaces; each library is an extra."""

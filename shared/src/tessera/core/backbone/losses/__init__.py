@@ -1,0 +1,1 @@
+"""Losses that need more than logits and targets."""

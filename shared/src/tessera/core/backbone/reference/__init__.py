@@ -1,0 +1,1 @@
+"""Networks of the papers whose parameter counts are known exactly."""

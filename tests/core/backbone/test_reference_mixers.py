@@ -1,0 +1,205 @@
+"""Networks of the mixers' papers: published parameter counts, and timm's networks with the same weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+from timm.models.res2net import Bottle2neck
+from timm.models.resnet import ResNet
+from timm.models.sknet import SelectiveKernelBottleneck
+from torch import nn
+
+from tessera.core.backbone import SpatialDims
+from tessera.core.backbone.merging import merge_branches
+from tessera.core.backbone.reference import conv_kan, res2net, sknet
+from tessera.core.backbone.reference.conv_kan import KANCMLP, KKAN
+from tessera.core.backbone.reference.ghostnet import GhostNet
+from tessera.core.backbone.reference.replknet import RepLKNet, replknet_31l, replknet_xl
+from tessera.core.backbone.reference.res2net import Res2Net
+from tessera.core.backbone.reference.shiftwise import ResponseNorm, ShiftWiseNet
+from tessera.core.backbone.reference.sknet import SKNet
+
+from .checks import DIMS, check_plug, logits
+
+
+def parameter_count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+COUNTS: list[tuple[str, Callable[[], nn.Module], int]] = [
+    ("SKNet-50", lambda: SKNet(2, 3, 1000), 27_479_784),
+    (
+        "SKNet-101 released",
+        lambda: SKNet(2, 3, 1000, depths=sknet.DEPTHS_101, mixer=sknet.RELEASED_101),
+        48_686_760,
+    ),
+    ("SKNet-101", lambda: SKNet(2, 3, 1000, depths=sknet.DEPTHS_101), 48_736_040),
+    ("Res2Net-50 48w2s", lambda: Res2Net(2, 3, 1000, width=48, scale=2), 25_287_304),
+    ("Res2Net-50 26w4s", lambda: Res2Net(2, 3, 1000), 25_699_120),
+    ("Res2Net-50 14w8s", lambda: Res2Net(2, 3, 1000, width=14, scale=8), 25_059_816),
+    ("Res2Net-50 26w6s", lambda: Res2Net(2, 3, 1000, scale=6), 37_051_448),
+    ("Res2Net-50 26w8s", lambda: Res2Net(2, 3, 1000, scale=8), 48_403_776),
+    ("Res2Net-101 26w4s", lambda: Res2Net(2, 3, 1000, depths=res2net.DEPTHS_101), 45_206_688),
+    ("Res2NeXt-50", lambda: Res2Net(2, 3, 1000, width=32, cardinality=8), 24_671_464),
+    ("GhostNet 0.5", lambda: GhostNet(2, 3, 1000, width=0.5), 2_587_292),
+    ("GhostNet", lambda: GhostNet(2, 3, 1000), 5_182_508),
+    ("GhostNet 1.3", lambda: GhostNet(2, 3, 1000, width=1.3), 7_358_820),
+    ("RepLKNet-31B", lambda: RepLKNet(2, 3, 1000), 79_864_168),
+    ("RepLKNet-31B merged", lambda: merge_branches(RepLKNet(2, 3, 1000)), 79_527_272),
+    ("RepLKNet-31L", lambda: replknet_31l(2, 3, 1000), 172_671_016),
+    ("RepLKNet-31L merged", lambda: merge_branches(replknet_31l(2, 3, 1000)), 172_165_672),
+    ("RepLKNet-XL", lambda: replknet_xl(2, 3, 1000), 335_435_752),
+    ("RepLKNet-XL merged", lambda: merge_branches(replknet_xl(2, 3, 1000)), 335_399_656),
+    ("ShiftWise-tiny", lambda: ShiftWiseNet(2, 3, 1000), 31_790_260),
+    ("ShiftWise-tiny merged", lambda: merge_branches(ShiftWiseNet(2, 3, 1000)), 31_002_670),
+]
+
+
+@pytest.mark.parametrize(("build", "expected"), [c[1:] for c in COUNTS], ids=[c[0] for c in COUNTS])
+def test_network_has_the_published_number_of_parameters(
+    build: Callable[[], nn.Module], expected: int
+) -> None:
+    with torch.device("meta"):
+        assert parameter_count(build()) == expected
+
+
+@pytest.mark.parametrize(
+    ("network", "widths", "expected"),
+    [
+        (KANCMLP, (5, 5), {5: 3_960, 10: 5_310, 20: 8_010}),
+        (KANCMLP, (5, 10), {5: 7_460, 10: 9_935, 20: 14_885}),
+        (KKAN, (5, 5), {5: 15_200, 10: 22_800, 20: 38_000}),
+        (KKAN, (5, 10), {5: 29_950, 10: 44_925, 20: 74_875}),
+    ],
+)
+def test_kan_networks_have_the_published_number_of_parameters(
+    network: type[KANCMLP | KKAN], widths: tuple[int, int], expected: dict[int, int]
+) -> None:
+    for intervals, count in expected.items():
+        assert parameter_count(network(widths=widths, intervals=intervals)) == count
+
+
+SMALL: list[tuple[str, Callable[[SpatialDims], nn.Module]]] = [
+    ("sknet", lambda d: SKNet(d, 8, 5, widths=(16, 32), depths=(1, 2), mixer={"kind": "sk", "ratio": 4})),
+    ("res2net", lambda d: Res2Net(d, 8, 5, widths=(16, 32), depths=(1, 2), width=2)),
+    ("ghostnet", lambda d: GhostNet(d, 8, 5, width=0.1)),
+    ("replknet", lambda d: RepLKNet(d, 8, 5, widths=(8, 12), depths=(1, 1), kernels=(7, 7), drop_path=0.1)),
+    ("shiftwise", lambda d: ShiftWiseNet(d, 8, 5, widths=(8, 12), depths=(1, 1), lengths=(9, 7))),
+]
+
+
+@pytest.mark.parametrize(("name", "build"), SMALL, ids=[name for name, _ in SMALL])
+@pytest.mark.parametrize("spatial_dims", DIMS)
+def test_small_network_is_sound_in_every_dimension(
+    name: str, build: Callable[[SpatialDims], nn.Module], spatial_dims: SpatialDims
+) -> None:
+    check_plug(build, spatial_dims, expected=logits(5), no_export="the mixers' own tests export each of them")
+
+
+@pytest.mark.parametrize("network", [KANCMLP, KKAN])
+@pytest.mark.parametrize("spatial_dims", [1, 2])
+def test_kan_network_is_sound(network: type[KANCMLP | KKAN], spatial_dims: SpatialDims) -> None:
+    size = (conv_kan.SIZE,) * spatial_dims
+    check_plug(
+        lambda d: network(d, 2, 5, intervals=4),
+        spatial_dims,
+        channels=2,
+        size=size,
+        expected=logits(5),
+        no_export="the mixer's own tests export it",
+    )
+
+
+def test_kan_network_refuses_another_size() -> None:
+    with pytest.raises(ValueError, match="every axis must be 28 long"):
+        KANCMLP()(torch.zeros(1, 1, 28, 32))
+
+
+@pytest.mark.parametrize("network", ["replknet", "shiftwise"])
+def test_merged_network_gives_the_same_output(network: str) -> None:
+    net = dict(SMALL)[network](2)
+    x = torch.randn(2, 8, 33, 30)
+    for _ in range(3):
+        net(x)
+    expected = net.eval()(x)
+    before = parameter_count(net)
+    merged = merge_branches(net)
+    torch.testing.assert_close(merged(x), expected, rtol=0, atol=1e-5)
+    assert parameter_count(merged) < before
+
+
+def test_response_norm_gives_a_worked_example() -> None:
+    norm = ResponseNorm(2)
+    x = torch.tensor([[[3.0, 4], [0, 15]]])  # norms 5 and 15, their mean 10
+    assert torch.equal(norm(x), x)
+    with torch.no_grad():
+        norm.scale.fill_(2)
+        norm.bias.copy_(torch.tensor([0.0, 1]))
+    torch.testing.assert_close(norm(x), torch.tensor([[[6.0, 8], [1, 61]]]))
+
+
+def in_our_order(names: list[str]) -> list[str]:
+    """timm's names, where each convolution of a Res2Net block is followed by its norm."""
+    key: dict[str, tuple[int, str, bool]] = {}
+    for position, name in enumerate(names):
+        match = re.match(r"(.*)\.(convs|bns)\.(\d)\.", name)
+        if match is None:
+            key[name] = (position, "", False)
+            continue
+        key[name] = (names.index(f"{match[1]}.convs.0.weight"), match[3], match[2] == "bns")
+    return sorted(names, key=key.__getitem__)
+
+
+def carry_over(theirs: nn.Module, ours: nn.Module) -> None:
+    """Fill the norms of their network with noise and load all of it into ours, in order."""
+    state = theirs.state_dict()
+    for name, tensor in state.items():
+        if tensor.ndim == 1:
+            tensor.uniform_(0.5, 1.5) if "var" in name or "weight" in name else tensor.uniform_(-0.5, 0.5)
+    own = ours.state_dict()
+    names = zip(own, in_our_order(list(state)), strict=True)
+    ours.load_state_dict({name: state[other].reshape(own[name].shape) for name, other in names})
+
+
+def test_sknet_equals_timm() -> None:
+    theirs = ResNet(
+        SelectiveKernelBottleneck,  # type: ignore[arg-type]
+        (1, 2, 1, 1),
+        num_classes=7,
+        cardinality=32,
+        base_width=4,
+        channels=(16, 32, 64, 128),
+        block_args={"sk_kwargs": {"rd_ratio": 1 / 16, "rd_divisor": 32, "split_input": False}},
+    ).eval()
+    ours = SKNet(2, 3, 7, depths=(1, 2, 1, 1), widths=(64, 128, 256, 512)).eval()
+    carry_over(theirs, ours)
+    x = torch.randn(2, 3, 45, 38)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
+def test_res2net_equals_timm() -> None:
+    theirs = ResNet(
+        Bottle2neck,  # type: ignore[arg-type]
+        (1, 2, 1, 1),
+        num_classes=7,
+        base_width=32,
+        channels=(32, 40, 48, 64),
+        block_args={"scale": 4},
+    ).eval()
+    ours = Res2Net(2, 3, 7, depths=(1, 2, 1, 1), widths=(128, 160, 192, 256), width=16).eval()
+    carry_over(theirs, ours)
+    x = torch.randn(2, 3, 45, 38)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
+def test_ghostnet_equals_timm() -> None:
+    theirs = timm.create_model("ghostnet_050", num_classes=7).eval()
+    ours = GhostNet(2, 3, 7, width=0.5).eval()
+    carry_over(theirs, ours)
+    x = torch.randn(2, 3, 45, 38)
+    expected = theirs(x).detach()
+    torch.testing.assert_close(ours(x), expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
