@@ -119,7 +119,7 @@ def build_run_record(folder: Path) -> RunRecord:
         dataset=dataset,
         fold=f"each of {len(folds)} in turn" if folds else pick(plan, "fold") or training.get("fold"),
         training=training,
-        summary=read_object(folder / "summary.json"),
+        summary=read_object(folder / "summary.json") or read_object(folder / "training.json"),
         calibration=calibration,
         environment=read_object(folder / "environment.json"),
         simulated=pick(dataset, "simulated"),
