@@ -15,6 +15,7 @@ from tessera.audio.transforms import SoundTransforms, WaveformChange
 from tessera.core.transforms.interface import BatchTransforms
 
 EVERYTHING: dict[str, Any] = {
+    "speed": 0.2,
     "shift_fraction": 0.5,
     "gain_db": 12.0,
     "noise_snr_db": [0.0, 20.0],
@@ -52,6 +53,27 @@ def test_shift_is_numpy_roll(channels: int, length: int) -> None:
     changed = SoundTransforms.apply(x, WaveformChange(shift=shift))
     expected = [np.roll(row.numpy(), k, axis=-1) for row, k in zip(x, shift.tolist(), strict=True)]
     np.testing.assert_array_equal(changed.numpy(), np.stack(expected))
+
+
+def test_a_tone_played_faster_is_higher_and_shorter_by_the_same_factor() -> None:
+    rate, f0 = 8000, 200.0
+    t = torch.arange(rate, dtype=torch.float64) / rate
+    tone = torch.sin(2 * torch.pi * f0 * t).float().expand(3, 1, -1)
+    speed = torch.tensor([0.8, 1.0, 1.25])
+    changed = SoundTransforms.apply(tone, WaveformChange(speed=speed))
+    for row, factor in zip(changed[:, 0], speed.double().tolist(), strict=True):
+        sounding = int((rate - 1) / factor) if factor > 1 else rate
+        expected = torch.sin(2 * torch.pi * f0 * factor * t).float()
+        torch.testing.assert_close(row[:sounding], expected[:sounding], atol=6e-3, rtol=0)  # straight lines
+        assert not row[sounding + 1 :].any()
+
+
+def test_speeds_fill_the_range_evenly_in_pitch() -> None:
+    speed = draw(shape=torch.Size((5000, 1, 10)), speed=0.25).speed
+    assert speed is not None
+    assert 0.8 <= float(speed.min()) < 0.803
+    assert 1.246 < float(speed.max()) <= 1.25
+    assert abs(float(speed.log().mean())) < 0.01
 
 
 def test_shifts_fill_the_range_asked_for() -> None:
@@ -106,12 +128,15 @@ def test_noise_is_white_and_independent_of_the_row() -> None:
 
 def test_everything_at_once_is_the_composition_of_the_parts() -> None:
     x, change = sound(), draw(**EVERYTHING)
+    assert change.speed is not None
     assert change.shift is not None
     assert change.noise is not None
     assert change.noise_snr_db is not None
     assert change.gain is not None
+    time = np.arange(x.shape[-1])
     for i, row in enumerate(x.numpy()):
-        rolled = np.roll(row, int(change.shift[i]), axis=-1).astype(np.float64)
+        faster = np.interp(time * float(change.speed[i]), time, row[0], right=0.0)[None]
+        rolled = np.roll(faster, int(change.shift[i]), axis=-1)
         scale = np.sqrt(np.mean(rolled**2)) * 10 ** (-float(change.noise_snr_db[i]) / 20)
         expected = float(change.gain[i]) * (rolled + scale * change.noise[i].numpy())
         np.testing.assert_allclose(SoundTransforms.apply(x, change)[i].numpy(), expected, rtol=0, atol=1e-4)

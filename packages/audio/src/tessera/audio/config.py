@@ -194,6 +194,9 @@ ModelConfig = Annotated[CRNNConfig | MNetConfig, Field(discriminator="kind")]
 class SoundAugmentConfig(AugmentConfig):
     """Random changes of sound, drawn anew for every window of every step."""
 
+    speed: float = Field(
+        0.0, ge=0.0, le=1.0, description="largest change of speed and pitch; 0.2 is 1/1.2 to 1.2"
+    )
     shift_fraction: Fraction = Field(0.0, description="largest circular shift in time, share of the window")
     gain_db: float = Field(0.0, ge=0.0, le=60.0, description="largest gain up or down, dB")
     noise_snr_db: tuple[float, float] | None = Field(None, description="white noise at this range of SNR, dB")

@@ -1,10 +1,11 @@
-"""Random changes of sound on the batch, on the model's device: shift, gain, polarity, noise.
+"""Random changes of sound on the batch, on the model's device: speed, shift, gain, polarity, noise.
 
 Mixup and masks are core's; this adds what only sound has.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,12 +20,14 @@ class WaveformChange:
     """What is done to each row of a batch; ``None`` is nothing.
 
     Args:
+        speed: (B,) factor; 2 plays twice as fast and an octave higher, followed by silence.
         shift: (B,) circular shift to later times, samples.
         gain: (B,) factor, its sign included.
         noise: (B, C, T) noise; each row of unit power.
         noise_snr_db: (B,) signal-to-noise ratio, dB.
     """
 
+    speed: Tensor | None = None
     shift: Tensor | None = None
     gain: Tensor | None = None
     noise: Tensor | None = None
@@ -32,14 +35,14 @@ class WaveformChange:
 
 
 class SoundTransforms(StandardTransforms):
-    """Shift, noise, gain and polarity, then core's transforms; each only where the config turns it on."""
+    """Speed, shift, noise, gain and polarity, then core's transforms; each where the config turns it on."""
 
     def __init__(self, config: SoundConfig) -> None:
         super().__init__(config.augment)
         self.config = config.augment
 
     def on_input(self, input: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Change waveforms (B, C, T), then mix rows and targets."""
+        """Change waveforms (B, C, T)."""
         return super().on_input(self.apply(input, self.draw(input.shape, generator)), target, generator)
 
     def draw(self, shape: torch.Size, generator: torch.Generator) -> WaveformChange:
@@ -49,7 +52,10 @@ class SoundTransforms(StandardTransforms):
         def uniform(low: float, high: float) -> Tensor:
             return low + (high - low) * torch.rand(rows, generator=generator)
 
-        shift = gain = noise = snr_db = None
+        speed = shift = gain = noise = snr_db = None
+        if config.speed:
+            largest = math.log1p(config.speed)
+            speed = uniform(-largest, largest).exp()
         if config.shift_fraction:
             largest = config.shift_fraction * length
             if largest < 1:
@@ -64,12 +70,14 @@ class SoundTransforms(StandardTransforms):
             noise = torch.randn(shape, generator=generator)
             noise = noise / noise.square().mean(dim=(1, 2), keepdim=True).sqrt()
             snr_db = uniform(*config.noise_snr_db)
-        return WaveformChange(shift, gain, noise, snr_db)
+        return WaveformChange(speed, shift, gain, noise, snr_db)
 
     @staticmethod
     def apply(input: Tensor, change: WaveformChange) -> Tensor:
         """Apply a recorded change to (B, C, T); silent rows stay silent."""
         changed, device = input, input.device
+        if change.speed is not None:
+            changed = _at_speed(changed, change.speed.to(device))
         if change.shift is not None:
             length = input.shape[-1]
             source = (torch.arange(length, device=device) - change.shift.to(device)[:, None]) % length
@@ -81,3 +89,15 @@ class SoundTransforms(StandardTransforms):
         if change.gain is not None:
             changed = changed * change.gain.to(device)[:, None, None]
         return changed
+
+
+def _at_speed(sound: Tensor, speed: Tensor) -> Tensor:
+    """(B, C, T) read at ``speed`` (B,) times the rate, between samples on straight lines, then zeros."""
+    last = sound.shape[-1] - 1
+    # float64: float32 could not tell the neighbours of a place far into a long window apart
+    places = torch.arange(last + 1, device=sound.device, dtype=torch.float64) * speed.double()[:, None]
+    before = places.floor().clamp_max(last)
+    rest = (places - before).to(sound.dtype)[:, None].expand_as(sound)
+    index = before.long()[:, None].expand_as(sound)
+    between = torch.lerp(sound.gather(-1, index), sound.gather(-1, (index + 1).clamp_max(last)), rest)
+    return torch.where((places <= last)[:, None], between, torch.zeros_like(between))
