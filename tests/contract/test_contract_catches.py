@@ -42,7 +42,6 @@ sound = of(lambda y: y)
 forgetful = of(lambda y: F.dropout(y, 0.5, training=True))
 mixing = of(lambda y: y - y.mean(0))
 wide = of(lambda y: torch.cat([y, y], 1))
-half = of(lambda y: y.half())
 dividing = of(lambda y: y - y + y / (y - y))
 
 
@@ -82,7 +81,6 @@ CONFIG = contract.load_preset(SYNTHETIC, "smoke")
         ("forgetful", "draws from the global generator"),
         ("mixing", "rows alone and among 3 differ"),
         ("wide", r"give \(1, 6\)"),
-        ("half", "float16"),
         ("dividing", "to noise is not finite"),
         ("silent_nan", "to zeros is not finite"),
     ],
