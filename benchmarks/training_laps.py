@@ -65,7 +65,7 @@ def laps(
     loader = loader_kind(build_loaders(config, data, open_source=opener, windows=windows, pin=gpu).train)
     with isolated():
         steps = config.trainer.max_epochs * len(loader)
-        task = build_task(config, pipeline, data, steps=steps, on_gpu=gpu)
+        task = build_task(config, pipeline, data, steps=steps)
         clock, watch = Clock(loader, seed=config.seed, total_steps=steps), Stopwatch(len(loader))
         trainer_ = build_trainer(config.trainer, [clock, watch], folder=folder, validate=False)
         run_fit(trainer_, task, Loaders(loader, None))
