@@ -231,8 +231,9 @@ def test_going_on_with_other_data_or_another_split_is_refused(bench: Workbench, 
 
 
 def test_the_number_of_workers_may_change_when_going_on(bench: Workbench, configure: Configure) -> None:
-    bench.fit("run", configure())
-    bench.fit("run", configure(trainer={"workers": 1}), resume=True)
+    first = bench.fit("run", configure())
+    again = bench.fit("run", configure(trainer={"workers": 1}), resume=True)
+    assert (again.folder, again.last, again.steps) == (first.folder, first.last, first.steps)
 
 
 @pytest.mark.slow

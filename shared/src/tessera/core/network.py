@@ -39,7 +39,7 @@ class Network(nn.Module):
     def use_channels_last(self) -> None:
         """Keep the body's 2-D convolutions and their input channels last in memory, which is faster.
 
-        On a CPU a CRNN's forward pass takes half the time. Other dimensions stay as they are.
+        Networks of other dimensions stay as they are.
         """
         if any(parameter.ndim > 4 for parameter in self.body.parameters()):
             return

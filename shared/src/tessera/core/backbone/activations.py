@@ -11,8 +11,7 @@ from torch import Tensor, nn
 class ELU(nn.Module):
     """max(x, 0) + exp(min(x, 0)) - 1, any shape; `torch.nn.ELU` with alpha 1 to an absolute 1e-7.
 
-    torch's CPU kernel computes expm1 one number at a time, a third of a CRNN's training time; exp is
-    vectorised. On other devices torch's own is used.
+    torch's CPU kernel computes expm1 one number at a time; exp is vectorised. Elsewhere torch's own is used.
     """
 
     def forward(self, x: Tensor) -> Tensor:
