@@ -1,6 +1,6 @@
 """A tiny field for tests: files of float32 numbers, windows of 64, a network that depends on its row's place.
 
-Run as a program, it predicts a folder and prints a line a case (for tests that kill it).
+Run as a program, it predicts a folder and prints each case with its status (for tests that kill it).
 """
 
 from __future__ import annotations
@@ -198,5 +198,5 @@ if __name__ == "__main__":
         make_steps(),
         list(FileReader().find(source)),
         target,
-        progress=lambda progress: print(progress.case_id, flush=True),  # noqa: T201
+        progress=lambda progress: print(progress.case_id, progress.status, flush=True),  # noqa: T201
     )

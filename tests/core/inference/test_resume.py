@@ -308,17 +308,20 @@ def test_killed_three_times_at_random_moments_gives_the_same_bytes(tmp_path: Pat
         str(tmp_path / "in"),
         str(tmp_path / "out"),
     ]
-    seen: list[str] = []
+    computed: list[str] = []
     for _ in range(3):
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, cwd=Path(fakes.__file__).parents[3]
         )
         for _ in range(rng.randrange(5, 120)):
-            seen.append(process.stdout.readline().strip())
+            case_id, status = process.stdout.readline().split()
+            while status == "kept":  # said of inputs so young that their times prove nothing: hashed again
+                case_id, status = process.stdout.readline().split()
+            computed.append(case_id)
         os.kill(process.pid, signal.SIGKILL)
         process.stdout.close()
         assert process.wait() == -signal.SIGKILL
-    assert len(seen) == len(set(seen)), "a recorded case was computed again"
+    assert len(computed) == len(set(computed)), "a recorded case was computed again"
     summary = run(make_steps(), cases, tmp_path / "out")
-    assert 0 < summary.computed < len(cases) - len(seen) + 1
+    assert 0 < summary.computed <= len(cases) - len(computed)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
