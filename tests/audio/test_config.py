@@ -5,7 +5,8 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from tessera.audio.config import MNetConfig, SoundConfig
+from tessera.audio.config import SoundConfig
+from tessera.audio.model_config import MNetConfig
 from tessera.audio.models.m_nets import MNet
 from tessera.audio.networks import build_network
 from tessera.audio.pipelines import SOUND
