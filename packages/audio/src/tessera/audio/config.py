@@ -35,9 +35,19 @@ class SoundAugmentConfig(AugmentConfig):
     speed: float = Field(
         0.0, ge=0.0, le=1.0, description="largest change of speed and pitch; 0.2 is 1/1.2 to 1.2"
     )
+    tempo: float = Field(
+        0.0, ge=0.0, le=1.0, description="largest change of pace alone, pitch kept; 0.3 is 1/1.3 to 1.3"
+    )
+    place_anywhere: bool = Field(False, description="put a sound shorter than the window anywhere in it")
     shift_fraction: Fraction = Field(0.0, description="largest circular shift in time, share of the window")
+    response_db: float = Field(
+        0.0, ge=0.0, le=40.0, description="other recorders and rooms: spread of a random smooth response, dB"
+    )
     gain_db: float = Field(0.0, ge=0.0, le=60.0, description="largest gain up or down, dB")
-    noise_snr_db: tuple[float, float] | None = Field(None, description="white noise at this range of SNR, dB")
+    noise_snr_db: tuple[float, float] | None = Field(None, description="noise at this range of SNR, dB")
+    noise_colour_db: float = Field(
+        0.0, ge=0.0, le=40.0, description="spread of the noise's random smooth spectrum, dB; 0 is white"
+    )
     flip_sign: bool = Field(False, description="reverse the polarity of half the windows")
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Random changes of sound on the batch, on the model's device: speed, shift, gain, polarity, noise.
+"""Random changes of sound on the batch, on the model's device: voices, rooms' and recorders' sound, noise.
 
 Mixup and masks are core's; this adds what only sound has.
 """
@@ -12,23 +12,33 @@ import torch
 from torch import Tensor
 
 from tessera.audio.config import SoundConfig
+from tessera.audio.waveform_changes import at_speed, at_tempo, filtered, placed, shifted, with_noise
 from tessera.core.transforms.compose import StandardTransforms
 
+_VOCODER_FRAME_S = 0.032  # some periods of a voice, yet short against a syllable
+_CURVE_ORDERS = 3
 
-@dataclass(frozen=True)
+
+@dataclass
 class WaveformChange:
     """What is done to each row of a batch; ``None`` is nothing.
 
     Args:
         speed: (B,) factor; 2 plays twice as fast and an octave higher, followed by silence.
+        tempo: (B,) factor; 2 plays twice as fast at the same pitch, followed by silence.
+        place: (B,) in [0, 1), where a sound shorter than the window lies in it.
         shift: (B,) circular shift to later times, samples.
+        curve_db: (B, K) smooth response, see `tessera.audio.waveform_changes.filtered`.
         gain: (B,) factor, its sign included.
         noise: (B, C, T) noise; each row of unit power.
         noise_snr_db: (B,) signal-to-noise ratio, dB.
     """
 
     speed: Tensor | None = None
+    tempo: Tensor | None = None
+    place: Tensor | None = None
     shift: Tensor | None = None
+    curve_db: Tensor | None = None
     gain: Tensor | None = None
     noise: Tensor | None = None
     noise_snr_db: Tensor | None = None
@@ -40,6 +50,8 @@ class SoundTransforms(StandardTransforms):
     def __init__(self, config: SoundConfig) -> None:
         super().__init__(config.augment)
         self.config = config.augment
+        self._rate_hz = config.data.sample_rate_hz
+        self._n_fft = 4 * math.ceil(self._rate_hz * _VOCODER_FRAME_S / 4)
 
     def on_input(self, input: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Change waveforms (B, C, T)."""
@@ -52,52 +64,62 @@ class SoundTransforms(StandardTransforms):
         def uniform(low: float, high: float) -> Tensor:
             return low + (high - low) * torch.rand(rows, generator=generator)
 
-        speed = shift = gain = noise = snr_db = None
+        def factor(largest: float) -> Tensor:
+            return uniform(-math.log1p(largest), math.log1p(largest)).exp()
+
+        change = WaveformChange()
         if config.speed:
-            largest = math.log1p(config.speed)
-            speed = uniform(-largest, largest).exp()
+            change.speed = factor(config.speed)
+        if config.tempo:
+            change.tempo = factor(config.tempo)
+        if config.place_anywhere:
+            change.place = uniform(0.0, 1.0)
         if config.shift_fraction:
             largest = config.shift_fraction * length
             if largest < 1:
                 self._warn_once(f"augment.shift_fraction does nothing: {largest:.2g} of {length} samples")
-            shift = uniform(-largest, largest).round().long()
+            change.shift = uniform(-largest, largest).round().long()
+        if config.response_db:
+            change.curve_db = self._curve(config.response_db, rows, generator)
         if config.gain_db:
-            gain = 10 ** (uniform(-config.gain_db, config.gain_db) / 20)
+            change.gain = 10 ** (uniform(-config.gain_db, config.gain_db) / 20)
         if config.flip_sign:
             sign = 2.0 * torch.randint(0, 2, (rows,), generator=generator) - 1
-            gain = sign if gain is None else gain * sign
+            change.gain = sign if change.gain is None else change.gain * sign
         if config.noise_snr_db is not None:
-            noise = torch.randn(shape, generator=generator)
-            noise = noise / noise.square().mean(dim=(1, 2), keepdim=True).sqrt()
-            snr_db = uniform(*config.noise_snr_db)
-        return WaveformChange(speed, shift, gain, noise, snr_db)
+            change.noise = self._noise(shape, generator)
+            change.noise_snr_db = uniform(*config.noise_snr_db)
+        return change
 
-    @staticmethod
-    def apply(input: Tensor, change: WaveformChange) -> Tensor:
+    def apply(self, input: Tensor, change: WaveformChange) -> Tensor:
         """Apply a recorded change to (B, C, T); silent rows stay silent."""
-        changed, device = input, input.device
+        changed = input
         if change.speed is not None:
-            changed = _at_speed(changed, change.speed.to(device))
+            changed = at_speed(changed, change.speed)
+        if change.tempo is not None:
+            changed = at_tempo(changed, change.tempo, n_fft=self._n_fft)
+        if change.place is not None:
+            changed = placed(changed, change.place)
         if change.shift is not None:
-            length = input.shape[-1]
-            source = (torch.arange(length, device=device) - change.shift.to(device)[:, None]) % length
-            changed = changed.gather(-1, source[:, None].expand_as(changed))
+            changed = shifted(changed, change.shift)
+        if change.curve_db is not None:
+            changed = filtered(changed, change.curve_db, sample_rate_hz=self._rate_hz)
         if change.noise is not None and change.noise_snr_db is not None:
-            power = changed.square().mean(dim=(1, 2), keepdim=True)
-            ratio = 10 ** (-change.noise_snr_db.to(device) / 10)
-            changed = changed + change.noise.to(device) * (power * ratio[:, None, None]).sqrt()
+            changed = with_noise(changed, change.noise, change.noise_snr_db)
         if change.gain is not None:
-            changed = changed * change.gain.to(device)[:, None, None]
+            changed = changed * change.gain.to(input.device)[:, None, None]
         return changed
 
+    def _noise(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(shape, generator=generator)
+        if self.config.noise_colour_db:
+            curve_db = self._curve(self.config.noise_colour_db, shape[0], generator)
+            noise = filtered(noise, curve_db, sample_rate_hz=self._rate_hz)
+        return noise / noise.square().mean(dim=(1, 2), keepdim=True).sqrt()
 
-def _at_speed(sound: Tensor, speed: Tensor) -> Tensor:
-    """(B, C, T) read at ``speed`` (B,) times the rate, between samples on straight lines, then zeros."""
-    last = sound.shape[-1] - 1
-    # float64: float32 could not tell the neighbours of a place far into a long window apart
-    places = torch.arange(last + 1, device=sound.device, dtype=torch.float64) * speed.double()[:, None]
-    before = places.floor().clamp_max(last)
-    rest = (places - before).to(sound.dtype)[:, None].expand_as(sound)
-    index = before.long()[:, None].expand_as(sound)
-    between = torch.lerp(sound.gather(-1, index), sound.gather(-1, (index + 1).clamp_max(last)), rest)
-    return torch.where((places <= last)[:, None], between, torch.zeros_like(between))
+    @staticmethod
+    def _curve(spread_db: float, rows: int, generator: torch.Generator) -> Tensor:
+        """(B, K) of a response whose standard deviation at both ends of the spectrum is ``spread_db``."""
+        power = 1 / torch.arange(1.0, _CURVE_ORDERS + 1)
+        scale = spread_db * (power / power.sum()).sqrt()
+        return torch.randn(rows, _CURVE_ORDERS, generator=generator) * scale
