@@ -138,6 +138,7 @@ def test_without_validation_the_last_weights_count(bench: Workbench) -> None:
     assert monitored.best is not None
 
 
+
 def test_a_case_that_cannot_be_read_stops_the_training_by_name(bench: Workbench) -> None:
     first = next(name for name, role in sorted(bench.split().roles.items()) if role == "train")
     manifest = synthetic_manifest(16, broken=[int(first[-3:])])

@@ -103,9 +103,8 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's row; other callbacks find ``train_loss`` among the task's values."""
         task = cast(Task, pl_module)
-        train_loss = self._train_loss()
-        self._append(trainer, train_loss, task.values)
-        task.values = {"train_loss": train_loss, **task.values}
+        task.values = {**task.values, "train_loss": self._train_loss()}  # that of the epoch before may stand there
+        self._append(trainer, task.values["train_loss"], task.values)
 
     def _of_all_ranks(self) -> list[tuple[float, int]]:
         own = (float(self._loss_sum), self._batches)
