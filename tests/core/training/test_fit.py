@@ -136,7 +136,8 @@ def test_without_validation_the_last_weights_count(bench: Workbench) -> None:
         bench.fit("other", synthetic_config(trainer={"patience": 3}), split=split)
     monitored = bench.fit("third", synthetic_config(trainer={"monitor": "train_loss"}), split=split)
     assert monitored.best is not None
-
+    losses = [row["train_loss"] for row in read_metrics(monitored.folder / "metrics.csv")]
+    assert len(set(losses)) == len(losses) > 1, "every epoch has a loss of its own"
 
 
 def test_a_case_that_cannot_be_read_stops_the_training_by_name(bench: Workbench) -> None:
