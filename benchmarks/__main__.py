@@ -14,11 +14,14 @@ from typing import Any
 
 SMALL = {
     "mel": ["--clips", "8", "--repeats", "3"],
+    "cqt": ["--clips", "4", "--repeats", "3"],
     "command_line": ["--repeats", "3"],
     "short_files": ["--files", "40"],
     "training_loader": ["--samples", "32", "--pairs", "2"],
     "long_recording": ["--hours", "0.2"],
     "scan": [],
+    "timm_plugs": ["--repeats", "10"],
+    "elu": ["--repeats", "3"],
     "gpu_training": [],
 }
 """Script to the options that make it quick; the figures of the documents need the full sizes."""
@@ -54,11 +57,11 @@ def table(found: dict[str, Records]) -> str:
     lines = []
     for name, records in found.items():
         for record in records:
-            who = f"{name} {record.get('preset', '')}".strip()
+            who = f"{name} {record.get('preset') or record.get('plug') or ''}".strip()
             for figure, value in record.items():
-                if figure != "preset":
+                if figure not in ("preset", "plug"):
                     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-                    lines.append(f"{who:24}{figure:40}{text}")
+                    lines.append(f"{who:36}{figure:40}{text}")
     return "\n".join(lines)
 
 

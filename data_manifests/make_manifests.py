@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tessera.core.data.case import Case, FileRef
 from tessera.core.data.dataset_info import DatasetInfo
+from tessera.core.data.hashing import sha256_file
 from tessera.core.data.locate import data_root
 from tessera.core.data.manifest import Manifest
 from tessera.core.data.targets import TargetSpec
@@ -66,6 +68,38 @@ BIOACOUSTIC = DatasetInfo(
     role="audio",
     splits="none; the channels of one recorder array share a group",
 )
+CORN_LEAF = DatasetInfo(
+    id="corn_leaf",
+    title="Maize leaves: blight, common rust, grey leaf spot, healthy",
+    description=(
+        "880 photographs, 220 a class, longest side at most 256 px, JPEG of quality 90. From the source "
+        "repository at commit 3e81d9a6c1dd1cc0a8914b7ed71232e450f10cfc, resized, so no mirror has these "
+        "files; a part of it is not listed. 87 pictures were taken in the field (meta.origin_guess), none of "
+        "them of class healthy, which the background can therefore give away."
+    ),
+    licence="repository CC0 1.0; images collected from PlantVillage (CC BY-SA 3.0) and PlantDoc (CC BY 4.0)",
+    citation="smaranjitghose/corn_pathology_ai on GitHub; PlantVillage; PlantDoc.",
+    source="https://github.com/smaranjitghose/corn_pathology_ai",
+    root="corn_leaf",
+    role="image",
+    splits="four folds of this copy, for cross-validation; plants are not known, so each picture is a group",
+)
+OMNIGLOT = DatasetInfo(
+    id="omniglot_small",
+    title="Omniglot: 176 characters of 6 alphabets by 20 drawers",
+    description=(
+        "3520 one-bit images of 105 x 105 px, packed into one file; select.row is the image's number there. "
+        "From the source repository at commit 057f034baf2ecb8530bc5710e5a23584d2a519cc "
+        "(python/images_background_small1.zip and small2.zip), re-packed, so no mirror has this file. Two "
+        "alphabets are not listed."
+    ),
+    licence="MIT",
+    citation="B. M. Lake et al., Human-level concept learning through probabilistic program induction, 2015.",
+    source="https://github.com/brendenlake/omniglot",
+    root="omniglot_small",
+    role="image",
+    splits="five folds of this copy; the group is the drawer, and no drawer is in two folds",
+)
 
 
 def index_rows(folder: Path) -> list[dict[str, str]]:
@@ -74,12 +108,14 @@ def index_rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def case_of(folder: Path, row: dict[str, str], *, group: str, split: str, meta: tuple[str, ...]) -> Case:
-    """One recording of an index."""
+def case_of(
+    folder: Path, row: dict[str, str], *, group: str, split: str, meta: tuple[str, ...], role: str = "audio"
+) -> Case:
+    """One file of an index."""
     path = folder / row["path"]
     return Case(
         id=path.stem,
-        files={"audio": FileRef(path=path)},
+        files={role: FileRef(path=path)},
         targets={"label": row["label"]},
         group=group,
         split=split,
@@ -92,9 +128,36 @@ def array_of(row: dict[str, str]) -> str:
     return row["label"] if row["label"].endswith("_array_channel") else Path(row["path"]).stem
 
 
+def leaf_of(folder: Path, row: dict[str, str]) -> Case:
+    """One photograph of a leaf; files of two classes share their names."""
+    name = f"{row['label']}-{Path(row['path']).stem}"
+    case = case_of(folder, row, group=name, split=row["fold"], meta=("origin_guess",), role="image")
+    return replace(case, id=name)
+
+
+def characters_of(folder: Path, rows: list[dict[str, str]]) -> list[Case]:
+    """The drawn characters, which are rows of one file."""
+    file = FileRef(path=folder / "images.npz", sha256=sha256_file(folder / "images.npz"))
+    return [
+        Case(
+            id=f"{row['label']}/{row['drawer']}",
+            files={"image": file},
+            select={"row": int(row["row"])},
+            targets={"label": row["label"], "alphabet": row["alphabet"]},
+            group=f"drawer-{row['drawer']}",
+            split=row["fold"],
+        )
+        for row in rows
+    ]
+
+
 def cases_of(info: DatasetInfo, folder: Path) -> list[Case]:
-    """All recordings of a set."""
+    """All cases of a set."""
     rows = index_rows(folder)
+    if info.id == "corn_leaf":
+        return [leaf_of(folder, row) for row in rows]
+    if info.id == "omniglot_small":
+        return characters_of(folder, rows)
     if info.id == "esc10":
         meta: tuple[str, ...] = ("clip_licence",)
         return [case_of(folder, row, group=row["group"], split=row["fold"], meta=meta) for row in rows]
@@ -105,16 +168,22 @@ def cases_of(info: DatasetInfo, folder: Path) -> list[Case]:
     return [case_of(folder, row, group=array_of(row), split="", meta=meta) for row in rows]
 
 
+def classes_of(cases: list[Case], target: str) -> TargetSpec:
+    """The classes that occur."""
+    return TargetSpec(kind="class", classes=tuple(sorted({str(case.targets[target]) for case in cases})))
+
+
 def main() -> None:
     """Hash the local copies and write the manifests beside this file."""
     root = data_root()
     if root is None:
         raise DataError("TESSERA_DATA_ROOT is not set", hint="set it to the folder that holds esc10 and fsdd")
-    for info in (ESC10, FSDD, BIOACOUSTIC):
+    for info in (ESC10, FSDD, BIOACOUSTIC, CORN_LEAF, OMNIGLOT):
         copy = root / info.root
         cases = cases_of(info, copy)
-        classes = tuple(sorted({str(case.targets["label"]) for case in cases}))
-        full = info.model_copy(update={"targets": {"label": TargetSpec(kind="class", classes=classes)}})
+        full = info.model_copy(
+            update={"targets": {name: classes_of(cases, name) for name in cases[0].targets}}
+        )
         local = full.model_copy(update={"root": str(copy.resolve())})  # where the files are while hashing
         manifest = Manifest.create(local, cases, folder=HERE / info.id)
         Manifest(full, manifest.cases, manifest.folder).save(HERE / info.id, overwrite=True)

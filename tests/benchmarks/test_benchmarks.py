@@ -161,6 +161,14 @@ def test_mel_is_measured(script: Script) -> None:
 
 
 @pytest.mark.slow
+def test_cqt_is_measured(script: Script) -> None:
+    record = script("cqt").compare(clips=2, seconds=1.0, repeats=1)
+    assert record["least_correlation"] >= 0.999
+    assert record["largest_median_difference_db"] <= 0.3
+    assert_times(record, "times_faster")
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_all_benchmarks_name_what_they_cannot_measure() -> None:
     command = [sys.executable, "-m", "benchmarks", "--only", "gpu_training", "--json"]

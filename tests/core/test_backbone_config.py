@@ -152,6 +152,23 @@ def test_what_only_the_builder_knows_is_an_error_of_the_config_too(line: str, me
         config.build(2, 1, 5)
 
 
+@pytest.mark.parametrize("shape", [(2, 40), (1, 21, 13), (3, 9, 10, 11)])
+def test_a_network_for_one_shape_of_input_tells_it_to_its_plugs(shape: tuple[int, ...]) -> None:
+    config = read(ClassifierConfig, f"encoder: {{{TINY}, gate: ge}}")  # weights for each place of the map
+    network = config.build_for(shape, 5).eval()
+    assert network(torch.randn(2, *shape)).shape == (2, 5)
+    with pytest.raises(ValueError, match="was built for maps of"):
+        network(torch.randn(2, shape[0], *(2 * size for size in shape[1:])))
+    with pytest.raises(ConfigError, match="needs grid"):
+        config.build(len(shape) - 1, shape[0], 5)
+
+
+def test_a_size_of_the_config_is_kept() -> None:
+    config = read(ClassifierConfig, f"encoder: {{{TINY}, gate: ge, input_size: [8, 8]}}")
+    with pytest.raises(ValueError, match="was built for maps of"):
+        config.build_for((1, 16, 16), 5)(torch.randn(2, 1, 16, 16))
+
+
 def test_unet_and_pyramid_are_built() -> None:
     x = torch.randn(2, 1, 17, 18)
     unet = read(UNetConfig, f"{{deep_supervision: 1, encoder: {{{TINY}}}}}").build(2, 1, 4)

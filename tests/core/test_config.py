@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from pydantic import Field, ValidationError, model_validator
 
-from tessera.core.config import Config, dump_yaml, loads_yaml, merge, parse_set, validate
+from tessera.core.config import (
+    Config,
+    TrainingOnly,
+    dump_yaml,
+    loads_yaml,
+    merge,
+    parse_set,
+    trained,
+    validate,
+)
 from tessera.core.errors import ConfigError
 
 from .yaml_values import trees
@@ -227,3 +236,26 @@ def test_a_config_survives_its_own_yaml() -> None:
     back = validate(Whole, loads_yaml(dump_yaml(config.model_dump(mode="json"))), source="")
     assert back == config
     assert back.digest() == config.digest()
+
+
+# ---------------------------------------------------------------- trained networks
+
+
+class Layer(Config):
+    first: Annotated[str | None, TrainingOnly()] = None
+    width: int = 1
+
+
+class Net(Config):
+    one: Layer = Layer()
+    several: tuple[Layer, ...] = ()
+    named: dict[str, Layer] = Field(default_factory=dict)
+    first: Annotated[str | None, TrainingOnly()] = None
+
+
+def test_a_trained_config_has_no_fields_of_training_at_any_depth() -> None:
+    part = Layer(first="a", width=3)
+    whole = Net(one=part, several=(part, Layer(width=2)), named={"x": part}, first="b")
+    bare = Layer(width=3)
+    assert trained(whole) == Net(one=bare, several=(bare, Layer(width=2)), named={"x": bare})
+    assert (whole.first, whole.one.first) == ("b", "a")

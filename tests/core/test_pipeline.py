@@ -21,7 +21,8 @@ TWINS = (TWIN,)
 
 
 @pytest.fixture(autouse=True)
-def fresh_discovery() -> Iterator[None]:
+def fresh_discovery(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("TESSERA_PIPELINES", raising=False)
     pipelines.discover.cache_clear()
     yield
     pipelines.discover.cache_clear()
@@ -39,6 +40,19 @@ def test_every_installed_pipeline_is_found(monkeypatch: pytest.MonkeyPatch) -> N
     install(monkeypatch, f"{__name__}:SYNTHETICS", f"{__name__}:OTHERS")
     assert dict(pipelines.discover()) == {"synthetic": SYNTHETIC, "other": OTHER}
     assert pipelines.get("other") is OTHER
+
+
+def test_pipelines_of_no_package_are_named_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, f"{__name__}:SYNTHETICS")
+    monkeypatch.setenv("TESSERA_PIPELINES", f" {__name__}:OTHERS, ")
+    assert dict(pipelines.discover()) == {"synthetic": SYNTHETIC, "other": OTHER}
+
+
+def test_a_wrong_variable_is_named_as_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
+    monkeypatch.setenv("TESSERA_PIPELINES", "no.such.module:PIPELINES")
+    with pytest.raises(ConfigError, match=r"no\.such\.module:PIPELINES(?s:.*)correct TESSERA_PIPELINES"):
+        pipelines.discover()
 
 
 def test_one_name_twice_is_refused_with_both_packages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,13 @@ from tessera.core.data.splits import fold_names, make_split
 
 pytestmark = pytest.mark.real
 
-COUNTS = {"esc10": 320, "fsdd": 2250, "bioacoustic_samples": 22}  # the sets' README files
+COUNTS = {  # the sets' README files
+    "esc10": 320,
+    "fsdd": 2250,
+    "bioacoustic_samples": 22,
+    "corn_leaf": 880,
+    "omniglot_small": 3520,
+}
 
 
 @pytest.fixture(params=COUNTS)
@@ -31,17 +37,25 @@ def test_every_listed_file_is_there_and_right(manifest: Manifest) -> None:
 def test_the_manifest_says_what_the_index_says(manifest: Manifest, real_data: Path) -> None:
     path = real_data / manifest.info.id / "index.csv"
     with path.open(encoding="utf-8", newline="") as file:
-        index = {Path(row["path"]).stem: row for row in csv.DictReader(file)}
+        index = {name_in(manifest, row): row for row in csv.DictReader(file)}
     assert {case.id: case.targets["label"] for case in manifest.cases} == {
         name: row["label"] for name, row in index.items()
     }
-    if manifest.info.id == "esc10":
-        assert all(
-            (case.group, case.split) == (index[case.id]["group"], index[case.id]["fold"])
-            for case in manifest.cases
-        )
-    if manifest.info.id == "fsdd":
-        assert all((case.group, case.split) == (index[case.id]["group"], "") for case in manifest.cases)
+    for case in manifest.cases:
+        row = index[case.id]
+        assert case.split == ("" if manifest.info.id == "fsdd" else row.get("fold", ""))
+        if manifest.info.id in ("esc10", "fsdd"):
+            assert case.group == row["group"]
+        if manifest.info.id == "omniglot_small":
+            assert case.group == f"drawer-{row['drawer']}"
+            assert (case.targets["alphabet"], case.select["row"]) == (row["alphabet"], int(row["row"]))
+
+
+def name_in(manifest: Manifest, row: dict[str, str]) -> str:
+    """A case's id from its row in the index."""
+    stem = Path(row["path"]).stem
+    named = {"corn_leaf": f"{row['label']}-{stem}", "omniglot_small": f"{row['label']}/{row.get('drawer')}"}
+    return named.get(manifest.info.id, stem)
 
 
 def test_the_committed_manifests_are_what_their_script_writes(
@@ -81,3 +95,13 @@ def test_spoken_digits_leave_one_speaker_out(real_data: Path) -> None:
         assert (len(tested), len(validated)) == (1, 1)
         speakers += sorted(tested)
     assert sorted(speakers) == ["george", "jackson", "lucas", "nicolas", "theo"]
+
+
+@pytest.mark.parametrize(("name", "folds", "per_fold"), [("corn_leaf", 4, 209), ("omniglot_small", 5, 4)])
+def test_images_have_folds_that_share_no_group(real_data: Path, name: str, folds: int, per_fold: int) -> None:
+    manifest = Manifest.load(name)
+    names = fold_names(manifest.cases, 10)
+    assert len(names) == folds
+    groups = [{case.group for case in manifest.cases if case.split == fold} for fold in names]
+    assert sum(map(len, groups)) == len(set.union(*groups))
+    assert min(map(len, groups)) >= per_fold

@@ -1,4 +1,4 @@
-"""MobileViT: timm's block and network with the same weights, parameter counts."""
+"""MobileViT: timm's block and network with the same weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from timm.models.mobilevit import MobileVitBlock
 from torch import nn
 
 from tessera.core.backbone import SpatialDims
-from tessera.core.backbone.reference.mobilevit import MobileViT, Variant
+from tessera.core.backbone.reference.mobilevit import MobileViT
 from tessera.core.backbone.slots import build_mixer
 from tessera.core.backbone.slots.mixer_mobilevit import MobileViTMixer
 
@@ -57,13 +57,6 @@ def test_network_gives_what_timm_gives_with_the_same_weights() -> None:
         mine.copy_(value.reshape(mine.shape))
     x = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(ours(x), theirs.eval()(x), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(("variant", "parameters"), [("xxs", 1_272_024), ("xs", 2_317_848), ("s", 5_578_632)])
-def test_network_has_the_published_number_of_parameters(variant: Variant, parameters: int) -> None:
-    with torch.device("meta"):
-        network = MobileViT(2, 3, 1000, variant=variant)
-    assert sum(p.numel() for p in network.parameters()) == parameters
 
 
 @pytest.mark.parametrize("spatial_dims", [1, 3])

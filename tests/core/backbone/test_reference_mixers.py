@@ -1,4 +1,4 @@
-"""Networks of the mixers' papers: published parameter counts, and timm's networks with the same weights."""
+"""Networks of the mixers' papers: sound in every dimension, and timm's networks with the same weights."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torch import nn
 
 from tessera.core.backbone import SpatialDims
 from tessera.core.backbone.merging import merge_branches
-from tessera.core.backbone.reference import conv_kan, res2net, sknet
+from tessera.core.backbone.reference import conv_kan
 from tessera.core.backbone.reference.conv_kan import KANCMLP, KKAN
 from tessera.core.backbone.reference.ghostnet import GhostNet
-from tessera.core.backbone.reference.replknet import RepLKNet, replknet_31l, replknet_xl
+from tessera.core.backbone.reference.replknet import RepLKNet
 from tessera.core.backbone.reference.res2net import Res2Net
 from tessera.core.backbone.reference.shiftwise import ResponseNorm, ShiftWiseNet
 from tessera.core.backbone.reference.sknet import SKNet
@@ -28,59 +28,6 @@ from .checks import DIMS, check_plug, logits
 
 def parameter_count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-COUNTS: list[tuple[str, Callable[[], nn.Module], int]] = [
-    ("SKNet-50", lambda: SKNet(2, 3, 1000), 27_479_784),
-    (
-        "SKNet-101 released",
-        lambda: SKNet(2, 3, 1000, depths=sknet.DEPTHS_101, mixer=sknet.RELEASED_101),
-        48_686_760,
-    ),
-    ("SKNet-101", lambda: SKNet(2, 3, 1000, depths=sknet.DEPTHS_101), 48_736_040),
-    ("Res2Net-50 48w2s", lambda: Res2Net(2, 3, 1000, width=48, scale=2), 25_287_304),
-    ("Res2Net-50 26w4s", lambda: Res2Net(2, 3, 1000), 25_699_120),
-    ("Res2Net-50 14w8s", lambda: Res2Net(2, 3, 1000, width=14, scale=8), 25_059_816),
-    ("Res2Net-50 26w6s", lambda: Res2Net(2, 3, 1000, scale=6), 37_051_448),
-    ("Res2Net-50 26w8s", lambda: Res2Net(2, 3, 1000, scale=8), 48_403_776),
-    ("Res2Net-101 26w4s", lambda: Res2Net(2, 3, 1000, depths=res2net.DEPTHS_101), 45_206_688),
-    ("Res2NeXt-50", lambda: Res2Net(2, 3, 1000, width=32, cardinality=8), 24_671_464),
-    ("GhostNet 0.5", lambda: GhostNet(2, 3, 1000, width=0.5), 2_587_292),
-    ("GhostNet", lambda: GhostNet(2, 3, 1000), 5_182_508),
-    ("GhostNet 1.3", lambda: GhostNet(2, 3, 1000, width=1.3), 7_358_820),
-    ("RepLKNet-31B", lambda: RepLKNet(2, 3, 1000), 79_864_168),
-    ("RepLKNet-31B merged", lambda: merge_branches(RepLKNet(2, 3, 1000)), 79_527_272),
-    ("RepLKNet-31L", lambda: replknet_31l(2, 3, 1000), 172_671_016),
-    ("RepLKNet-31L merged", lambda: merge_branches(replknet_31l(2, 3, 1000)), 172_165_672),
-    ("RepLKNet-XL", lambda: replknet_xl(2, 3, 1000), 335_435_752),
-    ("RepLKNet-XL merged", lambda: merge_branches(replknet_xl(2, 3, 1000)), 335_399_656),
-    ("ShiftWise-tiny", lambda: ShiftWiseNet(2, 3, 1000), 31_790_260),
-    ("ShiftWise-tiny merged", lambda: merge_branches(ShiftWiseNet(2, 3, 1000)), 31_002_670),
-]
-
-
-@pytest.mark.parametrize(("build", "expected"), [c[1:] for c in COUNTS], ids=[c[0] for c in COUNTS])
-def test_network_has_the_published_number_of_parameters(
-    build: Callable[[], nn.Module], expected: int
-) -> None:
-    with torch.device("meta"):
-        assert parameter_count(build()) == expected
-
-
-@pytest.mark.parametrize(
-    ("network", "widths", "expected"),
-    [
-        (KANCMLP, (5, 5), {5: 3_960, 10: 5_310, 20: 8_010}),
-        (KANCMLP, (5, 10), {5: 7_460, 10: 9_935, 20: 14_885}),
-        (KKAN, (5, 5), {5: 15_200, 10: 22_800, 20: 38_000}),
-        (KKAN, (5, 10), {5: 29_950, 10: 44_925, 20: 74_875}),
-    ],
-)
-def test_kan_networks_have_the_published_number_of_parameters(
-    network: type[KANCMLP | KKAN], widths: tuple[int, int], expected: dict[int, int]
-) -> None:
-    for intervals, count in expected.items():
-        assert parameter_count(network(widths=widths, intervals=intervals)) == count
 
 
 SMALL: list[tuple[str, Callable[[SpatialDims], nn.Module]]] = [

@@ -8,11 +8,11 @@ are checked when the network is built.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import (
     BeforeValidator,
@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from tessera.core.config import Config
+from tessera.core.config import Config, TrainingOnly
 from tessera.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ class Slot:
 
 
 OneDown = Annotated[PlugConfig, Slot("down")]
+OneGate = Annotated[PlugConfig, Slot("gate")]
 OneRoute = Annotated[PlugConfig, Slot("route")]
 OneHead = Annotated[PlugConfig, Slot("head")]
 _Plugs = PlugConfig | tuple[PlugConfig, ...]
@@ -200,14 +201,14 @@ class EncoderConfig(Config):
         """The same values as the encoder takes them."""
         from tessera.core.backbone.layout import EncoderLayout
 
-        with _as_config_error("this encoder cannot be built"):
+        with as_config_error("this encoder cannot be built"):
             return EncoderLayout(**self.model_dump(exclude={"kind", "base"}))
 
     def build(self, spatial_dims: SpatialDims, in_channels: int) -> MapEncoder:
         """The encoder (B, in_channels, *S) -> maps."""
         from tessera.core.backbone.encoders import Encoder
 
-        with _as_config_error("this encoder cannot be built"):
+        with as_config_error("this encoder cannot be built"):
             return Encoder(spatial_dims, in_channels=in_channels, layout=self.layout())
 
 
@@ -216,7 +217,9 @@ class TimmEncoderConfig(Config):
 
     kind: Literal["timm"] = "timm"
     name: str = Field(description="model in timm, for instance resnet50.a1_in1k")
-    weights: Path | None = Field(None, description="local file that was fetched before; null: new weights")
+    weights: Annotated[Path | None, TrainingOnly()] = Field(
+        None, description="local file that was fetched before; null: new weights"
+    )
     mean: tuple[float, ...] | None = Field(None, description="subtracted from inputs in [0, 1], per channel")
     std: tuple[float, ...] | None = Field(None, description="inputs are then divided by it, per channel")
     maps: tuple[int, ...] | None = Field(None, description="numbers of the maps; null: all")
@@ -262,8 +265,17 @@ class ClassifierConfig(Config):
         encoder = self.encoder.build(spatial_dims, in_channels)
         values = self.model_dump(exclude={"kind", "encoder"})
         weights = values.pop("weights")
-        with _as_config_error("this classifier cannot be built"):
+        with as_config_error("this classifier cannot be built"):
             return with_weights(Classifier(encoder, n_outputs, **values), weights)
+
+    def build_for(self, shape: Sequence[int], n_outputs: int) -> nn.Module:
+        """The network for inputs of one shape (C, *S), which plugs made for one size of map are told."""
+        channels, *size = shape
+        encoder = self.encoder
+        if isinstance(encoder, EncoderConfig) and encoder.input_size is None:
+            encoder = encoder.model_copy(update={"input_size": tuple(size)})
+        network = self.model_copy(update={"encoder": encoder})
+        return network.build(cast("SpatialDims", len(size)), channels, n_outputs)
 
 
 class UNetConfig(Config):
@@ -288,7 +300,7 @@ class UNetConfig(Config):
         encoder = self.encoder.build(spatial_dims, in_channels)
         values = self.model_dump(exclude={"kind", "encoder"})
         weights = values.pop("weights")
-        with _as_config_error("this U-Net cannot be built"):
+        with as_config_error("this U-Net cannot be built"):
             return with_weights(UNet(encoder, n_outputs, **values), weights)
 
 
@@ -309,7 +321,7 @@ class PyramidConfig(Config):
 
 
 @contextmanager
-def _as_config_error(problem: str) -> Iterator[None]:
+def as_config_error(problem: str) -> Iterator[None]:
     """What a builder refuses is a config's fault."""
     try:
         yield

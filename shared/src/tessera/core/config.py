@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,7 +13,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tessera.core.errors import ConfigError
 from tessera.core.strict_yaml import dump_yaml, load_yaml, loads_yaml
 
-__all__ = ["Config", "dump_yaml", "load_yaml", "loads_yaml", "merge", "parse_set", "validate"]
+__all__ = [
+    "Config",
+    "TrainingOnly",
+    "dump_yaml",
+    "load_yaml",
+    "loads_yaml",
+    "merge",
+    "parse_set",
+    "trained",
+    "validate",
+]
 
 
 class Config(BaseModel):
@@ -29,6 +40,31 @@ class Config(BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class TrainingOnly:
+    """Marks a field that a trained network no longer needs, such as the file of its first weights."""
+
+
+def trained(config: ConfigT) -> ConfigT:
+    """The config of a network that is trained: fields marked ``TrainingOnly`` are null, at any depth."""
+    update = {}
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        marked = any(isinstance(mark, TrainingOnly) for mark in field.metadata)
+        update[name] = None if marked else _trained(value)
+    return config.model_copy(update=update)
+
+
+def _trained(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return trained(value)
+    if isinstance(value, tuple | list):
+        return type(value)(_trained(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _trained(item) for key, item in value.items()}
+    return value
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

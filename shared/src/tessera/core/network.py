@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tessera.core.backbone.last_map import GivesMaps
 from tessera.core.data.targets import TargetSpec, n_outputs
 from tessera.core.pipeline import Pipeline
 
@@ -31,6 +33,7 @@ class Network(nn.Module):
         self.body = body
         self.output = nn.Identity() if output is None else output
         self.channels_last = False
+        self._maps_and_logits: Callable[[Tensor], tuple[list[Tensor], Tensor]] | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, *S) -> raw output (B, K)."""
@@ -46,11 +49,29 @@ class Network(nn.Module):
         self.body.to(memory_format=torch.channels_last)
         self.channels_last = True
 
+    def compile_body(self) -> None:
+        """Compile the body with torch.compile, once."""
+        if self.body._compiled_call_impl is not None:
+            return
+        self.body.compile()
+        if isinstance(self.body, GivesMaps):
+            self._maps_and_logits = torch.compile(self.body.maps_and_logits)
+
     def answer(self, features: Tensor) -> Tensor:
         """Features -> raw output (B, K), float32."""
+        return self.output(self.body(self._arranged(features)).float())
+
+    def map_and_answer(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features -> the last map (B, C, *S) and the raw output (B, K), of a body that gives maps."""
+        if not isinstance(self.body, GivesMaps):
+            raise TypeError(f"{type(self.body).__name__} gives no maps")
+        maps, output = (self._maps_and_logits or self.body.maps_and_logits)(self._arranged(features))
+        return maps[-1], self.output(output.float())
+
+    def _arranged(self, features: Tensor) -> Tensor:
         if self.channels_last and features.ndim == 4:
-            features = features.contiguous(memory_format=torch.channels_last)
-        return self.output(self.body(features).float())
+            return features.contiguous(memory_format=torch.channels_last)
+        return features
 
 
 class GaussianScale(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,6 +16,7 @@ from tessera.core.config import loads_yaml
 from tessera.core.errors import ConfigError
 
 ENTRY_POINT_GROUP = "tessera.pipelines"
+MORE = "TESSERA_PIPELINES"  # "module:ATTRIBUTE", several joined by commas: pipelines of no installed package
 
 TaskName = Literal["classification", "regression"]
 
@@ -48,8 +50,12 @@ class Pipeline:
         windows: Called with the config; gives a ``Windows``.
         network: Called with the config and ``n_outputs``; gives the ``Network``.
         transforms: Called with the config; gives the batch's random ``Transforms``.
-        writer: Called with the config and the ``TargetSpec``; gives a ``Writer``.
+        writer: Called with the config and the ``TargetSpec``; gives a ``Writer``. With ``predict_options``
+            also with ``options``, of that class, and the bundle's ``calibration``.
         figures: Called with the config; gives ``CaseFigures`` for the report.
+        predict_options: A ``Config`` class of what a person can choose of the outputs, or empty.
+        labels: A ``Config`` class that is also a ``PartLabels``: it cuts cases into labelled parts by the
+            field's own tables; or empty.
         simulators: Name to reference of a simulator.
         presets: Names of ``presets/<pipeline>.<preset>.yaml`` in the vertical's package.
         manifests: Ids of data manifests the vertical ships.
@@ -71,6 +77,8 @@ class Pipeline:
     transforms: str
     writer: str
     figures: str
+    predict_options: str = ""
+    labels: str = ""
     simulators: Mapping[str, str] = field(default_factory=dict)
     presets: tuple[str, ...]
     manifests: tuple[str, ...] = ()
@@ -104,9 +112,13 @@ def resolve(reference: str) -> Any:
 
 @cache
 def discover() -> Mapping[str, Pipeline]:
-    """All pipelines of the installed packages, by name."""
+    """All pipelines of the installed packages and of ``TESSERA_PIPELINES``, by name."""
     found: dict[str, Pipeline] = {}
-    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda item: item.name):
+    named = [
+        EntryPoint(MORE, text.strip(), ENTRY_POINT_GROUP) for text in os.environ.get(MORE, "").split(",")
+    ]
+    installed = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda item: item.name)
+    for entry in (*installed, *(entry for entry in named if entry.value)):
         for pipeline in _load(entry):
             if pipeline.name in found:
                 raise ConfigError(
@@ -123,7 +135,9 @@ def _load(entry: EntryPoint) -> tuple[Pipeline, ...]:
         return tuple(entry.load())
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"cannot load the pipelines of {entry.value}", found=error, hint="install the package again"
+            f"cannot load the pipelines of {entry.value}",
+            found=error,
+            hint=f"correct {MORE}, or PYTHONPATH" if entry.name == MORE else "install the package again",
         ) from error
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import BeforeValidator, Field, NonNegativeInt
 
 from tessera.core.config import Config
 
@@ -21,9 +21,36 @@ class DataConfig(Config):
     cache: bool = Field(True, description="keep prepared cases on disk, keyed by content and config")
 
 
+class LikelihoodConfig(Config):
+    """What is unlikely costs: cross-entropy of classes and of tags, Gaussian likelihood of numbers."""
+
+    kind: Literal["likelihood"] = "likelihood"
+
+
+class BiasLossConfig(Config):
+    """Cross-entropy, where cases whose last feature map varies little count less; see `bias_loss`."""
+
+    kind: Literal["bias"] = "bias"
+    alpha: float = Field(0.3, ge=0.0, le=10.0, description="growth of a case's weight with the variance")
+    beta: float = Field(0.3, ge=0.0, lt=1.0, description="taken from every weight")
+    scale: Literal["local", "global"] = Field(
+        "local", description="variances against the batch's own, or from the least of all batches so far"
+    )
+
+
+def _kind_of_name(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+LossConfig = Annotated[
+    LikelihoodConfig | BiasLossConfig, Field(discriminator="kind"), BeforeValidator(_kind_of_name)
+]
+
+
 class TaskConfig(Config):
     """Loss and sampling."""
 
+    loss: LossConfig = Field(LikelihoodConfig(), description="a kind, or a kind with its options")
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
     class_weights: Literal["none", "balanced"] = "none"
     sampling: Literal["uniform", "balanced"] = "uniform"

@@ -1,5 +1,6 @@
 """Networks for one, two and three spatial dimensions, and the slots they are made of; imports torch only."""
 
+from tessera.core.backbone.axis_norm import AxisNorm
 from tessera.core.backbone.blocks import (
     Sizes,
     SpatialDims,
@@ -12,7 +13,9 @@ from tessera.core.backbone.blocks import (
 )
 from tessera.core.backbone.encoders import Classifier, Encoder, MapEncoder
 from tessera.core.backbone.fpn import FeaturePyramid, PyramidEncoder
+from tessera.core.backbone.last_map import GivesMaps
 from tessera.core.backbone.layout import EncoderLayout
+from tessera.core.backbone.merging import merge_branches
 from tessera.core.backbone.slots import (
     ADNS,
     DOWNS,
@@ -34,6 +37,7 @@ from tessera.core.backbone.slots import (
 )
 from tessera.core.backbone.slots.adn import Role
 from tessera.core.backbone.slots.route import Route, State
+from tessera.core.backbone.slots.weights_conditioning import merge_conditioning
 from tessera.core.backbone.unet import UNet
 
 __all__ = [
@@ -45,10 +49,12 @@ __all__ = [
     "MIXERS",
     "ROUTES",
     "WEIGHTS",
+    "AxisNorm",
     "Classifier",
     "Encoder",
     "EncoderLayout",
     "FeaturePyramid",
+    "GivesMaps",
     "MapEncoder",
     "PyramidEncoder",
     "Role",
@@ -69,6 +75,8 @@ __all__ = [
     "build_route",
     "conv",
     "max_pool",
+    "merge_branches",
+    "merge_conditioning",
     "per_axis",
     "plug_table",
     "require_dims",

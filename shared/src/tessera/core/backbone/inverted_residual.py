@@ -25,7 +25,7 @@ class InvertedResidual(nn.Module):
         kernel: Its odd kernel.
         expand: Expanded channels over c_in, rounded by `make_divisible`; None leaves the first 1x1 out.
         se: Whether there is a gate.
-        hard_swish: Hard swish as activation instead of ReLU.
+        activation: After the first two convolutions.
     """
 
     def __init__(
@@ -38,11 +38,10 @@ class InvertedResidual(nn.Module):
         kernel: int = 3,
         expand: float | None = 6,
         se: bool = False,
-        hard_swish: bool = True,
+        activation: type[nn.Module] = nn.Hardswish,
     ) -> None:
         super().__init__()
         hidden = c_in if expand is None else make_divisible(c_in * expand)
-        activation: type[nn.Module] = nn.Hardswish if hard_swish else nn.ReLU
         layers: list[nn.Module] = []
         if expand is not None:
             layers.append(conv_norm(spatial_dims, c_in, hidden, kernel=1, activation=activation))
@@ -70,11 +69,16 @@ class InvertedResidual(nn.Module):
 
 
 class HardGate(nn.Module):
-    """Squeeze-and-excitation with about a quarter of the channels hidden and a piecewise linear sigmoid."""
+    """Squeeze-and-excitation with about a quarter of the channels hidden and a piecewise linear sigmoid.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: C.
+        divisor: The hidden units are a multiple of it; 8 in MobileNetV3, 4 in GhostNet.
+    """
+
+    def __init__(self, channels: int, *, divisor: int = 8) -> None:
         super().__init__()
-        hidden = make_divisible(channels / 4)
+        hidden = make_divisible(channels / 4, divisor)
         self.squeeze = nn.Linear(channels, hidden)
         self.excite = nn.Linear(hidden, channels)
 

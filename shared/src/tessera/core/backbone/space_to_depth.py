@@ -30,19 +30,6 @@ def space_to_depth(x: Tensor, factors: tuple[int, ...], *, order: ChannelOrder) 
     return split.permute(_forward_axes(len(size), order)).reshape(batch, channels * prod(factors), *coarse)
 
 
-def depth_to_space(x: Tensor, factors: tuple[int, ...], *, order: ChannelOrder) -> Tensor:
-    """(B, C * prod(factors), *S) -> (B, C, *S * factors), the inverse of `space_to_depth`."""
-    batch, deep, *coarse = x.shape
-    if deep % prod(factors):
-        raise ValueError(f"depth-to-space: {deep} channels are not divisible by {prod(factors)}")
-    channels = deep // prod(factors)
-    ahead = [channels, *factors] if order == "channels" else [*reversed(factors), channels]
-    axes = _forward_axes(len(coarse), order)
-    back = sorted(range(len(axes)), key=axes.__getitem__)
-    fine = [s * f for s, f in zip(coarse, factors, strict=True)]
-    return x.reshape(batch, *ahead, *coarse).permute(back).reshape(batch, channels, *fine)
-
-
 def pad_to_multiple(x: Tensor, factors: tuple[int, ...]) -> Tensor:
     """Append zeros to each axis of (B, C, *S) until the factors divide its size."""
     missing = [-size % factor for size, factor in zip(x.shape[2:], factors, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
@@ -38,6 +38,48 @@ class TrainingRecord(Config):
     code_version: str
 
 
+FALLBACK_THRESHOLD = 0.5  # of a class nothing is known of
+FEW_POSITIVES = 10  # a threshold from fewer is rough
+
+
+class ChosenThreshold(NamedTuple):
+    """A class's threshold, what it did on the validation cases, and what a person should know of it."""
+
+    threshold: float
+    precision: float | None
+    recall: float | None
+    remark: str
+
+
+class ThresholdCurve(Config):
+    """Precision and recall of one class on the validation cases, by rising threshold and precision."""
+
+    n_positive: int = Field(ge=0, description="validation cases of the class")
+    threshold: tuple[float, ...] = ()
+    precision: tuple[float, ...] = ()
+    recall: tuple[float, ...] = ()
+
+    def choose(self, precision: float) -> ChosenThreshold:
+        """The lowest threshold with that precision, else the one with the greatest precision."""
+        if not self.threshold:
+            return ChosenThreshold(
+                FALLBACK_THRESHOLD, None, None, "no validation case of this class; the threshold is a guess"
+            )
+        good = [i for i, reached in enumerate(self.precision) if reached >= precision]
+        best = good[0] if good else self.precision.index(max(self.precision))
+        remarks = []
+        if not good:
+            remarks.append(
+                f"precision {precision:g} was not reached on the validation cases; "
+                f"the greatest is {self.precision[best]:.2f}"
+            )
+        if self.n_positive < FEW_POSITIVES:
+            remarks.append(f"rough: chosen from {self.n_positive} validation cases of this class")
+        return ChosenThreshold(
+            self.threshold[best], self.precision[best], self.recall[best], "; ".join(remarks)
+        )
+
+
 class Calibration(Config):
     """Temperature and thresholds, fitted on validation data only."""
 
@@ -48,6 +90,17 @@ class Calibration(Config):
     thresholds: dict[str, float] = Field(
         default_factory=dict, description="lowest score per class with the wanted precision"
     )
+    precision: float | None = Field(None, description="the precision wanted of the thresholds")
+    curves: dict[str, ThresholdCurve] = Field(
+        default_factory=dict, description="per class, to choose thresholds for another precision"
+    )
+    remarks: dict[str, str] = Field(
+        default_factory=dict, description="classes whose threshold is a guess, rough, or less precise"
+    )
+
+    def for_precision(self, precision: float) -> dict[str, ChosenThreshold]:
+        """Each class's threshold for a precision; empty when no curves are stored."""
+        return {name: curve.choose(precision) for name, curve in self.curves.items()}
 
 
 class Card(Config):

@@ -10,8 +10,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from tessera.core.cli import bundle, data, evaluate, explore, predict, report, simulate, study, train
+from tessera.core.cli import bench, bundle, data, evaluate, explore, predict, report, simulate, study, train
 from tessera.core.cli.console import error_console
+from tessera.core.cli.output_options import CommandWithOutputOptions
 from tessera.core.errors import TesseraError
 
 OK, BAD_INPUT, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130
@@ -75,11 +76,12 @@ app.add_typer(data.app, name="data", rich_help_panel="Data")
 app.command("fetch", rich_help_panel="Data")(data.fetch)
 app.command("train", rich_help_panel="Models")(train.train)
 app.command("evaluate", rich_help_panel="Models")(evaluate.evaluate)
-app.command("predict", rich_help_panel="Models")(predict.predict)
+app.command("predict", cls=CommandWithOutputOptions, rich_help_panel="Models")(predict.predict)
 app.command("merge", rich_help_panel="Models")(predict.merge)
 app.command("report", rich_help_panel="Models")(report.report)
 app.command("study", rich_help_panel="Models")(study.study)
 app.add_typer(bundle.app, name="bundle", rich_help_panel="Models")
+app.add_typer(bench.app, name="bench", rich_help_panel="Models")
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tessera.core.cli.console import Json, Quiet, print_json, print_table, progress, remark
+from tessera.core.cli.console import Json, Quiet, Set, print_json, print_table, progress, remark
 
 if TYPE_CHECKING:
     from tessera.core.pipeline import Pipeline
@@ -24,8 +24,12 @@ def make(
     audio: Annotated[Path | None, typer.Option(help="Folder of recordings.")] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="CSV with a file and a label column; without it, folders name classes."),
+        typer.Option(
+            help="CSV with a file and a label column, or a folder of the field's own tables; "
+            "without it, folders name classes."
+        ),
     ] = None,
+    set_: Set = None,
     group_regex: Annotated[
         str | None, typer.Option(help=r"Part of the path that must not be split, e.g. '(site\d+)_.*'.")
     ] = None,
@@ -34,17 +38,26 @@ def make(
     quiet: Quiet = False,
 ) -> None:
     """Build a manifest from a folder of files and their labels."""
+    from tessera.core.config import parse_set, validate
     from tessera.core.data.make import make_manifest
     from tessera.core.errors import ConfigError
 
     if audio is None:
         raise ConfigError("tessera data make needs a folder of files", hint="give --audio FOLDER")
     pipeline = _pipeline_of_domain("audio")
+    kind = pipeline.resolve("labels") if pipeline.labels else None
+    values = parse_set(set_ or [])
+    if values and (kind is None or labels is None):
+        raise ConfigError("--set is for tables that label parts of files", hint="give --labels FOLDER")
+    parts = None if kind is None else validate(kind, values, source="--set")
+    if values and labels is not None and parts is not None and not parts.reads(labels):
+        raise ConfigError(f"--set has no effect: {labels} labels whole files", hint="leave it out")
     with progress("hashing", quiet=quiet) as show:
         made = make_manifest(
             reader=pipeline.resolve("reader")(None),
             folder=audio,
             labels=labels,
+            parts=parts,
             out=out,
             group_regex=group_regex,
             target=target,

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from tessera.core.cli.console import Json, print_json, print_table
+from tessera.core.cli.output_options import described
 
 
 def list_pipelines(as_json: Json = False) -> None:
@@ -75,6 +76,8 @@ def info(
         print_json(facts)
         return
     print_table("", ["", name], [[key, value] for key, value in facts.items()])
+    if options := described(pipeline):
+        print_table("Options of its outputs, for tessera predict", ["option", "what", "default"], options)
     typer.echo(f"tessera info {name} --preset {pipeline.presets[0]} shows a preset's every field.")
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tessera.core.cli.console import Json, Quiet, Set, print_json, print_table, progress, remark
+from tessera.core.cli.output_options import NAMED, output_values
 
 if TYPE_CHECKING:
     from tessera.core.bundle.bundle import Bundle
+    from tessera.core.config import Config
     from tessera.core.inference.summary import RunSummary
     from tessera.core.run_config import InferenceConfig
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 def predict(
     bundle: Annotated[Path, typer.Argument(help="A bundle, for instance runs/<run>/bundle.")],
     inputs: Annotated[Path, typer.Argument(help="A folder of files, or one file.")],
+    ctx: typer.Context,
     *,
     out: Annotated[Path, typer.Option(help="Folder for tables, windows and the ledger.")],
     shard: Annotated[str | None, typer.Option(help="Do part i of n, e.g. 2/8; then `tessera merge`.")] = None,
@@ -40,7 +43,11 @@ def predict(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Predict every file of a folder; stop it at any time and run it again to go on."""
+    """Predict every file of a folder; stop it at any time and run it again to go on.
+
+    A pipeline adds options of its outputs, for instance --formats csv,raven for sound; `tessera info sound`
+    lists them.
+    """
     from tessera.core.bundle.bundle import Bundle
     from tessera.core.cli.durations import seconds
     from tessera.core.inference.runner import run
@@ -48,8 +55,10 @@ def predict(
     from tessera.core.inference.steps import Steps
 
     opened = Bundle.load(bundle)
-    options = _inference(opened, set_ or [])
-    steps = Steps.from_bundle(opened, device=device, threads=threads, inference=options)
+    own = [name for parameter in ctx.command.params for name in parameter.opts]
+    named = output_values(opened.pipeline, ctx.meta[NAMED], own=own)
+    options, output = _options(opened, [*(set_ or []), *named])
+    steps = Steps.from_bundle(opened, device=device, threads=threads, inference=options, output=output)
     cases = list(steps.reader.find(inputs))
     part = None if shard is None else Shard.parse(shard)
     with progress("predicting", quiet=quiet) as show:
@@ -68,7 +77,7 @@ def predict(
             accept_version=accept_version,
             progress=lambda step: show(step.done, step.total),
         )
-    _write_provenance(summary, opened, inputs)
+    _write_provenance(summary, opened, inputs, output)
     _say(summary, as_json=as_json, quiet=quiet)
 
 
@@ -86,30 +95,37 @@ def merge(
     from tessera.core.bundle.bundle import Bundle
     from tessera.core.inference.shards import merge as merge_shards
     from tessera.core.inference.shards import sharded_identity
+    from tessera.core.inference.writing import build_writer, stored_options
 
-    opened = Bundle.load(bundle or Path(sharded_identity(out).bundle_path))
-    writer = opened.pipeline.resolve("writer")(opened.config, opened.card.target)
-    summary = merge_shards(out, writer, accept_version=accept_version)
-    _write_provenance(summary, opened, None)
+    identity = sharded_identity(out)
+    opened = Bundle.load(bundle or Path(identity.bundle_path))
+    output = stored_options(opened.pipeline, identity.output)
+    summary = merge_shards(out, build_writer(opened, output), accept_version=accept_version)
+    _write_provenance(summary, opened, None, output)
     _say(summary, as_json=as_json, quiet=quiet)
 
 
-def _inference(bundle: Bundle, assignments: list[str]) -> InferenceConfig:
+def _options(bundle: Bundle, assignments: list[str]) -> tuple[InferenceConfig, Config | None]:
+    """Options of the network and, where the pipeline has them, of its outputs."""
     from tessera.core.config import merge, parse_set, validate
     from tessera.core.errors import ConfigError
+    from tessera.core.inference.writing import output_options
 
     changes = parse_set(assignments)
-    section = changes.pop("inference", {})
+    section, output = changes.pop("inference", {}), changes.pop("output", {})
     if changes:
         raise ConfigError(
             f"--set {next(iter(changes))}: a trained model reads its input as it was trained",
-            expected="fields of inference only, e.g. inference.batch_size=32",
+            expected="fields of inference or output only, e.g. inference.batch_size=32",
         )
     values, _ = merge(bundle.config.inference.model_dump(mode="json"), section)
-    return validate(type(bundle.config.inference), values, source="--set inference")
+    options = validate(type(bundle.config.inference), values, source="--set inference")
+    return options, output_options(bundle.pipeline, output)
 
 
-def _write_provenance(summary: RunSummary, bundle: Bundle, inputs: Path | None) -> None:
+def _write_provenance(
+    summary: RunSummary, bundle: Bundle, inputs: Path | None, output: Config | None
+) -> None:
     """``run.json`` beside the tables, for the report: what was applied to what, and how long it took."""
     from tessera.core.data.atomic import write_atomic
 
@@ -121,6 +137,7 @@ def _write_provenance(summary: RunSummary, bundle: Bundle, inputs: Path | None) 
         "preset": card.preset,
         "target": card.target.model_dump(mode="json"),
         "inputs": None if inputs is None else str(inputs),
+        "output": None if output is None else output.model_dump(mode="json"),
         "counts": {
             name: getattr(summary, name)
             for name in ("ok", "suspicious", "empty", "failed", "skipped", "pending")

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -35,6 +35,8 @@ class LabelRow:
         group: As written, or empty.
         split: As written, or empty.
         where: Place in the table, for errors.
+        part: Added to the id of the case when the label is of a part of the file.
+        select: Which part.
     """
 
     file: str
@@ -42,6 +44,8 @@ class LabelRow:
     group: str = ""
     split: str = ""
     where: str = ""
+    part: str = ""
+    select: Mapping[str, str | int | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,19 +7,18 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from tessera.core.config import validate
 from tessera.core.data.case import Case, FileRef, Reader, Target
 from tessera.core.data.dataset_info import DatasetInfo
 from tessera.core.data.hashing import sha256_file
-from tessera.core.data.label_table import LabelRow, LabelTable, read_labels
+from tessera.core.data.label_table import Kind, LabelRow, LabelTable, read_labels
 from tessera.core.data.manifest import Manifest
 from tessera.core.data.manifest_checks import check_trainable, listing, same_content
+from tessera.core.data.part_labels import PartLabels
 from tessera.core.data.targets import TargetSpec
 from tessera.core.errors import DataError, TesseraError
 
-Kind = Literal["class", "tags", "number"]
 _DEFAULT_GROUP = (
     "every file is its own group: if several files belong together (one recording, site or individual), "
     "say so with --group-regex, for instance '([^/_]+)_[^/]*$' for what stands before the first '_' of "
@@ -57,6 +56,7 @@ def make_manifest(
     folder: Path,
     out: Path,
     labels: Path | None = None,
+    parts: PartLabels | None = None,
     group_regex: str | None = None,
     target: str = "label",
     kind: Kind | None = None,
@@ -75,6 +75,7 @@ def make_manifest(
         folder: The files; becomes the root.
         out: Folder of the manifest; its name is the id.
         labels: Table of labels; without it the first subfolder's name is the class.
+        parts: Reads labels of the field's own kind, which cut the files into labelled parts.
         group_regex: Searched in the file's path below ``folder``; its group (the one, or the one named
             ``group``) is the case's group.
         target: Name of the target.
@@ -92,40 +93,82 @@ def make_manifest(
     found, outside = _inside(reader.find(folder), folder)
     if not found and not outside:
         raise DataError(f"no usable files in {folder}", expected="files this pipeline reads")
-    table = (
-        _folder_labels(found)
-        if labels is None
-        else read_labels(labels, file_column=file_column, label_column=label_column, kind=kind)
-    )
-    if table.has_group and pattern is not None:
+    if parts is not None and labels is not None and parts.reads(labels):
+        matched = _match_parts(parts, reader, found, labels)
+    else:
+        table = _folder_labels(found)
+        if labels is not None:
+            table = read_labels(labels, file_column=file_column, label_column=label_column, kind=kind)
+        matched = _match_table(table, reader, found, folder)
+    columns, rows = matched.columns, matched.rows
+    own_groups = pattern is None and "group" not in columns
+    if "group" in columns and pattern is not None:
         raise DataError("groups are given twice", found="--group-regex and a column group", hint="drop one")
-    rows, without_file = table.match(found, folder)
-    unlabelled = tuple(sorted(set(found) - set(rows)))
-    readable, closed = _openable(reader, {path: found[path] for path in sorted(rows)})
-    unreadable = (*outside, *closed)
-    if not readable:
-        raise _nothing_left(folder, labels, unlabelled, without_file, unreadable)
-    spec = _spec(kind or table.kind, unit, [rows[path].label for path in readable])
-    named = {
-        path: _labelled(case, path, rows[path], spec=spec, target=target, pattern=pattern)
-        for path, case in readable.items()
-    }
-    hashed = [_hashed(case, progress) for case in named.values()]
-    cases, duplicates = _one_group_for_copies(hashed)
+    unlabelled, unreadable = matched.unlabelled, (*outside, *matched.unreadable)
+    if not rows:
+        raise _nothing_left(folder, labels, unlabelled, matched.without_file, unreadable)
+    spec = _spec(kind or matched.kind, unit, [row.label for several in rows.values() for row in several])
+    hashed = {path: _hashed(found[path], progress) for path in rows}
+    named = [
+        _labelled(hashed[path], path, row, spec=spec, target=target, pattern=pattern)
+        for path, several in rows.items()
+        for row in several
+    ]
+    cases, duplicates = _one_group_for_copies(named)
     head = {"title": title, "licence": licence, "role": next(iter(cases[0].files))}
-    head["splits"] = "the column split of the table of labels" if table.has_split else ""
+    head["splits"] = "the column split of the table of labels" if "split" in columns else ""
     places = {"id": out.name, "root": _root(folder, out), "targets": {target: spec}}
     info = validate(DatasetInfo, head | places, source=f"manifest {out.name}")
     manifest = Manifest.create(info, cases, folder=out)
     manifest.save(out, overwrite=overwrite)
     return MadeManifest(
         manifest=manifest,
-        columns=table.columns,
+        columns=columns,
         unlabelled=unlabelled,
-        without_file=without_file,
+        without_file=matched.without_file,
         unreadable=unreadable,
         duplicates=duplicates,
-        warnings=tuple(_remarks(manifest, target, own_groups=pattern is None and not table.has_group)),
+        warnings=(*matched.warnings, *_remarks(manifest, target, own_groups=own_groups)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Matched:
+    """Labels with their files; ``rows`` are of those that can be opened, by path."""
+
+    rows: Mapping[str, tuple[LabelRow, ...]]
+    unlabelled: tuple[str, ...]
+    kind: Kind
+    columns: Mapping[str, str]
+    without_file: tuple[str, ...]
+    unreadable: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...] = ()
+
+
+def _match_table(table: LabelTable, reader: Reader, found: Mapping[str, Case], folder: Path) -> _Matched:
+    rows, without_file = table.match(found, folder)
+    readable, unreadable = _openable(reader, {path: found[path] for path in sorted(rows)})
+    return _Matched(
+        rows={path: (rows[path],) for path in readable},
+        unlabelled=tuple(sorted(set(found) - set(rows))),
+        kind=table.kind,
+        columns=table.columns,
+        without_file=without_file,
+        unreadable=unreadable,
+    )
+
+
+def _match_parts(parts: PartLabels, reader: Reader, found: Mapping[str, Case], labels: Path) -> _Matched:
+    readable, unreadable = _openable(reader, {path: found[path] for path in sorted(found)})
+    found_parts = parts.label(readable, labels)
+    return _Matched(
+        rows={path: rows for path, rows in sorted(found_parts.rows.items()) if rows},
+        unlabelled=tuple(sorted(set(readable) - set(found_parts.rows))),
+        kind=found_parts.kind,
+        columns={},
+        without_file=found_parts.without_file,
+        unreadable=unreadable,
+        warnings=found_parts.warnings,
     )
 
 
@@ -240,7 +283,14 @@ def _labelled(
     label = row.label
     if spec.kind == "tags" and not isinstance(label, tuple):
         label = (str(label),)
-    return replace(case, targets={target: label}, group=_group(pattern, path, row), split=row.split)
+    return replace(
+        case,
+        id=case.id + row.part,
+        select={**case.select, **row.select},
+        targets={target: label},
+        group=_group(pattern, path, row),
+        split=row.split,
+    )
 
 
 def _hashed(case: Case, progress: Callable[[int], None] | None) -> Case:

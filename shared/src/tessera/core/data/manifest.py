@@ -166,17 +166,20 @@ class Manifest:
         """
         places = FileFinder.of(self.info, self.folder).describe()
         problems = []
+        known: dict[FileRef, str | None] = {}  # several cases may be parts of one file
         for case in self.cases:
             for reference in case.all_files():
-                what = _wrong(reference, places, progress, rehash=rehash)
+                if reference not in known:
+                    known[reference] = _wrong(reference, places, progress, rehash=rehash)
+                what = known[reference]
                 if what is not None:
                     problems.append(Problem(case.id, getattr(reference, "relative", ""), what))
         return problems
 
     @property
     def total_bytes(self) -> int:
-        """Size of all listed files together."""
-        return sum(reference.bytes or 0 for case in self.cases for reference in case.all_files())
+        """Size of all listed files together, each counted once."""
+        return sum(one.bytes or 0 for one in {ref for case in self.cases for ref in case.all_files()})
 
 
 def _wrong(reference: FileRef, places: str, progress: Progress | None, *, rehash: bool) -> str | None:

@@ -43,6 +43,23 @@ class Written:
     rows: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a case ended, for tables that list the cases without a result too.
+
+    Args:
+        case: The case.
+        status: ok, suspicious, empty, failed, skipped or pending (not tried yet).
+        reason: The cause of a failure, or remarks; empty when there is nothing to say.
+        written: What the writer made of it.
+    """
+
+    case: Case
+    status: str
+    reason: str
+    written: Written
+
+
 @runtime_checkable
 class Stitcher(Protocol):
     """Collects the network's outputs of one case, in any order."""
@@ -65,5 +82,14 @@ class Writer(Protocol):
         ...
 
     def collect(self, cases: Iterator[tuple[Case, Written]], out: Path) -> tuple[str, ...]:
+        """Write the tables over all cases, which come sorted by id; returns their names."""
+        ...
+
+
+@runtime_checkable
+class OutcomeWriter(Protocol):
+    """A ``Writer`` that also makes tables over all cases, those without a result among them."""
+
+    def collect_outcomes(self, outcomes: Iterator[Outcome], out: Path) -> tuple[str, ...]:
         """Write the tables over all cases, which come sorted by id; returns their names."""
         ...

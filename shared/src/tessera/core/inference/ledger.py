@@ -47,12 +47,14 @@ class Identity:
         config_digest: The options of the prediction.
         code_version: Versions and kind of machine.
         bundle_path: Where the model was, for a later merge; not compared.
+        output: The options of the outputs as JSON, for a later merge; ``config_digest`` covers them.
     """
 
     bundle_digest: str
     config_digest: str
     code_version: str
     bundle_path: str = ""
+    output: str = ""
 
     def key(self, input_hash: str) -> str:
         """Key of a result, 64 hex digits."""

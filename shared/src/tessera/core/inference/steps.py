@@ -23,9 +23,11 @@ from tessera.core.inference.fusion import FusionRule, Task, fuse
 from tessera.core.inference.interfaces import CaseResult, Stitcher, Writer
 from tessera.core.inference.ledger import Identity
 from tessera.core.inference.tta import changes
+from tessera.core.inference.writing import build_writer, output_options
 
 if TYPE_CHECKING:
     from tessera.core.bundle.bundle import Bundle
+    from tessera.core.config import Config
     from tessera.core.run_config import InferenceConfig
 
 __all__ = ["ForwardPass", "Steps", "WindowStitcher", "choose_device", "code_version"]
@@ -106,6 +108,7 @@ class Steps:
         device: torch.device | str = "auto",
         threads: int | None = None,
         inference: InferenceConfig | None = None,
+        output: Config | None = None,
     ) -> Steps:
         """The steps a bundle describes.
 
@@ -114,12 +117,15 @@ class Steps:
             device: Where the network runs; ``auto`` takes a GPU when there is one.
             threads: Threads of the network on a CPU; ``None`` leaves torch's choice.
             inference: Used instead of the bundle's own inference section.
+            output: Options of the outputs, of the pipeline's ``predict_options``; None: their defaults.
         """
         start = time.perf_counter()
         device = choose_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
         config, pipeline, target = bundle.config, bundle.pipeline, bundle.card.target
+        output = output_options(pipeline, {}) if output is None else output
+        writer = build_writer(bundle, output)  # refuses options that do not fit the bundle before it loads
         options = inference or config.inference
         windows: Windows = pipeline.resolve("windows")(config)
         changes(options.tta, spatial_dims=len(windows.input_shape) - 1)  # refuses unknown names now
@@ -136,12 +142,13 @@ class Steps:
             reader=pipeline.resolve("reader")(config),
             windows=windows,
             forward=forward,
-            writer=pipeline.resolve("writer")(config, target),
+            writer=writer,
             identity=Identity(
                 bundle_digest=bundle.digest,
-                config_digest=_options_digest(options),
+                config_digest=_options_digest(options, output),
                 code_version=code_version(device),
                 bundle_path=str(bundle.path),
+                output="" if output is None else output.model_dump_json(),
             ),
             startup_s={"model load": time.perf_counter() - start},
         )
@@ -169,6 +176,8 @@ def code_version(device: torch.device | str = "cpu") -> str:
     return f"tessera {own}, torch {torch.__version__}, numpy {np.__version__}, {kind} {machine}"
 
 
-def _options_digest(options: InferenceConfig) -> str:
+def _options_digest(options: InferenceConfig, output: Config | None) -> str:
     values = options.model_dump(mode="json", exclude={"timeout_s"})  # a longer wait changes no result
+    if output is not None:
+        values["output"] = output.model_dump(mode="json")
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

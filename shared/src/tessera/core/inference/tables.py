@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tessera.core.data.atomic import write_atomic
 from tessera.core.data.case import Case
-from tessera.core.inference.interfaces import Writer, Written
+from tessera.core.inference.interfaces import Outcome, OutcomeWriter, Writer, Written
 from tessera.core.inference.ledger import Ledger, Row
 
 FAILURES = "failures.csv"
@@ -21,6 +21,8 @@ def write_tables(ledger: Ledger, writer: Writer, out: Path) -> tuple[str, ...]:
     """The writer's tables, ``failures.csv`` and ``remarks.csv`` (also when empty); returns their names."""
     ledger.mark_duplicates()
     names = writer.collect(_results(ledger), out)
+    if isinstance(writer, OutcomeWriter):
+        names += writer.collect_outcomes(_outcomes(ledger), out)
     heads = list(ledger.rows(full=False))
     _write(
         out / FAILURES,
@@ -53,6 +55,12 @@ def _results(ledger: Ledger) -> Iterator[tuple[Case, Written]]:
     for row in ledger.rows():
         if row.done and row.status != "empty":
             yield row.case, Written(tuple(row.outputs), json.loads(row.rows))
+
+
+def _outcomes(ledger: Ledger) -> Iterator[Outcome]:
+    for row in ledger.rows():
+        reason = "; ".join(remarks(row)) if row.done else row.error
+        yield Outcome(row.case, row.status, reason, Written(tuple(row.outputs), json.loads(row.rows)))
 
 
 def _path(case: Case) -> str:

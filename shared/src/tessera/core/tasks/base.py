@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from tessera.core.data.sample import Batch
 from tessera.core.errors import TesseraError
@@ -38,6 +38,8 @@ class Task(LightningModule):
         total_steps: Length of training, for the schedule.
         seed: Seeds the transforms, with the number of the batch and the rank.
         transforms: Random changes of training batches.
+        map_weights: Last map (B, C, *S) and which rows count (B,) -> factor of each row's training loss; for
+            bodies that give maps.
         channels_last: Keep 2-D networks channels last in memory.
         compile_body: Compile the body with torch.compile.
     """
@@ -53,6 +55,7 @@ class Task(LightningModule):
         total_steps: int,
         seed: int = 0,
         transforms: BatchTransforms | None = None,
+        map_weights: nn.Module | None = None,
         channels_last: bool = False,
         compile_body: bool = False,
     ) -> None:
@@ -62,6 +65,7 @@ class Task(LightningModule):
         self.total_steps = total_steps
         self.seed = seed
         self.transforms = transforms
+        self.map_weights = map_weights
         self.channels_last = channels_last
         self.compile_body = compile_body
         self.batch_counter = 0
@@ -71,8 +75,11 @@ class Task(LightningModule):
 
     # the three hooks
 
-    def models(self, batch: Batch, stage: Stage) -> tuple[Tensor, Tensor]:
-        """Raw output (B, K) and target of a batch; random changes happen in training only."""
+    def models(self, batch: Batch, stage: Stage) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Raw output (B, K), target and, where there are any, factors (B,) of the rows' losses.
+
+        Random changes and factors belong to training only.
+        """
         input, target = batch["input"], self.encode(batch["target"], stage)
         generator = self._generator()
         if stage == "train" and self.transforms is not None:
@@ -81,7 +88,10 @@ class Task(LightningModule):
             features = self.network.front_end(input.float())
         if stage == "train" and self.transforms is not None:
             features, target = self.transforms.on_features(features, target, generator)
-        return self.network.answer(features), target
+        if stage != "train" or self.map_weights is None:
+            return self.network.answer(features), target, None
+        last, output = self.network.map_and_answer(features)
+        return output, target, self.map_weights(last, batch["weight"].to(output.device) > 0)
 
     @abstractmethod
     def losses(self, output: Tensor, target: Tensor, stage: Stage) -> dict[str, Tensor]:
@@ -99,8 +109,10 @@ class Task(LightningModule):
 
     def step(self, batch: Batch, stage: Stage) -> StepOutput:
         """One batch; the loss is the mean over rows, weighted by ``batch["weight"]``."""
-        output, target = self.models(batch, stage)
+        output, target, factor = self.models(batch, stage)
         parts = self.losses(output, target, stage)
+        if factor is not None:
+            parts = {name: part * factor for name, part in parts.items()}
         weight = batch["weight"].to(output.device)
         total = weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
         means = {name: (part * weight).sum() / total for name, part in parts.items()}
@@ -166,8 +178,8 @@ class Task(LightningModule):
         """Apply the speed options before the weights move to their device."""
         if self.channels_last:
             self.network.use_channels_last()
-        if self.compile_body and self.network.body._compiled_call_impl is None:
-            self.network.body.compile()
+        if self.compile_body:
+            self.network.compile_body()
 
     def configure_optimizers(self) -> Any:
         """Optimiser and a learning rate that changes every step."""

@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tessera.core.config import dump_yaml, loads_yaml, validate
+from tessera.core.config import Config, dump_yaml, loads_yaml, validate
 from tessera.core.data.case import Case, Reader, Source
 from tessera.core.data.geometry import Geometry, Region
 from tessera.core.data.manifest import Manifest
+from tessera.core.data.part_labels import PartLabels
 from tessera.core.data.targets import TargetSpec, encode_target
 from tessera.core.data.windows import Windows
-from tessera.core.inference.interfaces import CaseResult, Writer
+from tessera.core.inference.interfaces import CaseResult, Outcome, OutcomeWriter, Writer
 from tessera.core.network import Network
 from tessera.core.pipeline import Pipeline, TaskName, resolve
 from tessera.core.report.media import CaseFigures
@@ -60,6 +61,11 @@ def check_pipeline(pipeline: Pipeline) -> None:
     require(len(set(pipeline.presets)) == len(pipeline.presets), f"{name}: a preset is named twice")
     for attribute in REFERENCES:
         require(callable(pipeline.resolve(attribute)), f"{name}: {attribute} cannot be called")
+    for attribute in ("predict_options", "labels"):
+        kind = pipeline.resolve(attribute) if getattr(pipeline, attribute) else Config
+        require(issubclass(kind, Config), f"{name}: {attribute} is not a Config class")
+        if attribute == "labels" and kind is not Config:
+            require(isinstance(kind(), PartLabels), f"{name}: labels is not a PartLabels")
     for simulator, reference in pipeline.simulators.items():
         require(callable(resolve(reference)), f"{name}: simulator {simulator} cannot be called")
     require(issubclass(pipeline.resolve("config"), RunConfig), f"{name}: its config is not a RunConfig")
@@ -322,6 +328,9 @@ def check_writing(pipeline: Pipeline, config: RunConfig, cases: Iterable[Case], 
     for name in ("one", "two"):
         written = [(result.case, writer.write(result, out / name)) for result in results]
         tables = writer.collect(iter(written), out / name)
+        if isinstance(writer, OutcomeWriter):
+            outcomes = (Outcome(case, "ok", "", item) for case, item in written)
+            tables += writer.collect_outcomes(outcomes, out / name)
         promised = {*tables, *(file for _, item in written for file in item.files)}
         missing = sorted(file for file in promised if not (out / name / file).is_file())
         require(promised and not missing, f"files that were promised and not written: {missing}")

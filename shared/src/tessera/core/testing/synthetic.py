@@ -10,12 +10,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from tessera.core.backbone_config import ClassifierConfig
 from tessera.core.config import Config
 from tessera.core.data.case import Case, FileRef, Source, Target
 from tessera.core.data.dataset_info import DatasetInfo
@@ -25,6 +26,7 @@ from tessera.core.data.targets import TargetSpec
 from tessera.core.errors import DataError
 from tessera.core.inference.interfaces import CaseResult, Written
 from tessera.core.pipeline import InputContract, Pipeline
+from tessera.core.reference_config import ReferenceConfig
 from tessera.core.report.media import CaseMedia
 from tessera.core.run_config import DataConfig, RunConfig
 
@@ -46,15 +48,27 @@ class SyntheticDataConfig(DataConfig):
 class SyntheticModelConfig(Config):
     """Size of the synthetic network."""
 
+    kind: Literal["plain"] = "plain"
     channels: int = Field(4, ge=1)
     dropout: float = Field(0.1, ge=0.0, lt=1.0)
+
+
+def _kind_plain(value: Any) -> Any:
+    return {"kind": "plain", **value} if isinstance(value, Mapping) else value
+
+
+AnyModel = Annotated[
+    SyntheticModelConfig | ClassifierConfig | ReferenceConfig,
+    Field(discriminator="kind"),
+    BeforeValidator(_kind_plain),
+]
 
 
 class SyntheticConfig(RunConfig):
     """The run config of the synthetic pipeline."""
 
     data: SyntheticDataConfig = SyntheticDataConfig()
-    model: SyntheticModelConfig = SyntheticModelConfig()
+    model: AnyModel = SyntheticModelConfig()
 
 
 def stripes(kind: int, seed: int) -> npt.NDArray[np.float32]:
@@ -181,11 +195,14 @@ def windows(config: SyntheticConfig) -> SquareWindows:
 
 
 def network(config: SyntheticConfig, n_outputs: int) -> Network:
-    """Two convolutions with batch norm and dropout; the front end pools pairs of rows."""
+    """Two convolutions with batch norm and dropout, or one of the backbone; pairs of rows are pooled."""
     from torch import nn
 
     from tessera.core.network import Network
 
+    pool = nn.AvgPool2d((2, 1))
+    if not isinstance(config.model, SyntheticModelConfig):
+        return Network(pool, config.model.build(2, 1, n_outputs))
     width = config.model.channels
     body = nn.Sequential(
         nn.Conv2d(1, width, 3, padding=1),
@@ -198,7 +215,7 @@ def network(config: SyntheticConfig, n_outputs: int) -> Network:
         nn.Dropout(config.model.dropout),
         nn.Linear(2 * width, n_outputs),
     )
-    return Network(nn.AvgPool2d((2, 1)), body)
+    return Network(pool, body)
 
 
 def transforms(config: SyntheticConfig) -> BatchTransforms:

@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from tessera.core.backbone.last_map import GivesMaps
+from tessera.core.backbone.losses.bias_loss import BiasWeights
 from tessera.core.data.case import Case
 from tessera.core.data.loaders import DrawnRegions, EpochBatches, OpenSource, PlannedRegions, ResumableLoader
 from tessera.core.data.manifest import Manifest
 from tessera.core.data.splits import Split
 from tessera.core.data.targets import TargetSpec, encode_target
 from tessera.core.data.windows import Windows
+from tessera.core.errors import ConfigError
 from tessera.core.network import GaussianScale, Network, build_network
 from tessera.core.pipeline import Pipeline
-from tessera.core.run_config import RunConfig
+from tessera.core.run_config import BiasLossConfig, RunConfig
 from tessera.core.tasks.base import Task
 from tessera.core.tasks.classification import (
     MultiLabel,
@@ -129,6 +132,27 @@ def total_steps(config: RunConfig, batches: int) -> int:
     return min(by_epochs, config.trainer.max_steps or by_epochs)
 
 
+def check_loss(config: RunConfig, pipeline: Pipeline, data: TrainingData) -> None:
+    """Refuse, before anything is written, a loss that does not fit the target or the network."""
+    if not isinstance(config.task.loss, BiasLossConfig):
+        return
+    if data.spec.kind == "number":
+        raise ConfigError(
+            "task.loss=bias weighs the cross-entropy of classes or tags",
+            found=f"{config.data.target} is a number",
+            hint="--set task.loss=likelihood",
+        )
+    with torch.random.fork_rng(devices=[]):  # building draws initial weights
+        body = build_network(pipeline, config, data.spec).body
+    if not isinstance(body, GivesMaps):
+        raise ConfigError(
+            "task.loss=bias needs the network's last feature map",
+            found=f"{type(body).__name__}, which keeps its maps to itself",
+            expected="an encoder with a head, or a reference network with a last map, such as ghostnet-1.0",
+            hint="choose another model, or --set task.loss=likelihood",
+        )
+
+
 def build_task(
     config: RunConfig,
     pipeline: Pipeline,
@@ -149,6 +173,7 @@ def build_task(
         "total_steps": steps,
         "seed": config.seed,
         "transforms": pipeline.resolve("transforms")(config),
+        "map_weights": _map_weights(config),
         "channels_last": config.trainer.channels_last,
         "compile_body": config.trainer.compile,
     }
@@ -167,6 +192,13 @@ def build_task(
             "task.label_smoothing and task.class_weights have no effect: %s is a number", config.data.target
         )
     return Regression(network, **options)
+
+
+def _map_weights(config: RunConfig) -> BiasWeights | None:
+    loss = config.task.loss
+    if not isinstance(loss, BiasLossConfig):
+        return None
+    return BiasWeights(alpha=loss.alpha, beta=loss.beta, scale=loss.scale)
 
 
 def start_from(network: Network, bundle: Path) -> Sequence[str]:

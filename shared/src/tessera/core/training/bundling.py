@@ -1,4 +1,4 @@
-"""From a fitted run to a bundle: card, weights, and a temperature fitted on validation data."""
+"""From a fitted run to a bundle: card, weights, and a temperature and thresholds from validation data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from tessera.core.bundle.bundle import Bundle, Member, update_calibration, write_bundle
-from tessera.core.bundle.card import Calibration, Card, TrainingRecord
+from tessera.core.bundle.card import Calibration, Card, ThresholdCurve, TrainingRecord
+from tessera.core.config import trained
 from tessera.core.data.case import Case
 from tessera.core.data.manifest import Manifest
 from tessera.core.data.splits import Split
@@ -23,6 +24,7 @@ from tessera.core.evaluation import (
     sigmoid,
     softmax,
 )
+from tessera.core.evaluation.thresholds import precision_curves
 from tessera.core.network import build_network
 from tessera.core.pipeline import Pipeline
 from tessera.core.run_config import RunConfig
@@ -31,6 +33,7 @@ from tessera.core.training.run_folder import Run
 from tessera.core.training.scoring import predictions_of, score_cases
 
 LEAST_CALIBRATION_CASES = 10  # a temperature from fewer is noise
+WANTED_PRECISION = 0.9  # of the thresholds a bundle is born with; prediction can ask for another
 LEAST_PROBABILITY = 1e-7  # float32 holds nothing nearer to 0 or 1
 
 
@@ -43,7 +46,7 @@ def bundle_of_run(
         bundle = Bundle.load(folder)
     else:
         best = run.best if config.trainer.keep == "best" else None
-        member = Member(config, network_weights(best or run.last))
+        member = Member(trained(config), network_weights(best or run.last))
         card = _card(run, member, pipeline, manifest, split)
         bundle = write_bundle(folder, pipeline=pipeline, card=card, members=[member])
     val = split.cases(manifest.cases, "val")
@@ -54,7 +57,7 @@ def bundle_of_run(
 
 
 def fit_calibration(bundle: Bundle, cases: Sequence[Case], *, device: str = "auto") -> Calibration:
-    """The temperature that makes the validation cases most likely, and what it does to the ECE."""
+    """The temperature that makes the validation cases most likely, its effect on the ECE, and thresholds."""
     spec = bundle.card.target
     results = score_cases(bundle, cases, device=device).results
     before = predictions_of(results, spec, target_name=bundle.card.target_name)
@@ -66,11 +69,39 @@ def fit_calibration(bundle: Bundle, cases: Sequence[Case], *, device: str = "aut
     temperature = fit_temperature(logits, before.target)
     cooled = apply_temperature(logits, temperature)
     after = replace(before, probabilities=softmax(cooled) if single else sigmoid(cooled))
-    return Calibration(
-        temperature=temperature,
-        n=len(before),
-        ece_before=expected_calibration_error(before).value,
-        ece_after=expected_calibration_error(after).value,
+    return with_thresholds(
+        Calibration(
+            temperature=temperature,
+            n=len(before),
+            ece_before=expected_calibration_error(before).value,
+            ece_after=expected_calibration_error(after).value,
+        ),
+        after,
+    )
+
+
+def with_thresholds(
+    calibration: Calibration, predictions: ClassPredictions, *, precision: float = WANTED_PRECISION
+) -> Calibration:
+    """Thresholds of each class, each class alone against the rest, for a precision on these predictions."""
+    counts = predictions.positive.sum(axis=0).tolist()
+    curves = {
+        name: ThresholdCurve(
+            n_positive=count,
+            threshold=tuple(point.threshold for point in points),
+            precision=tuple(point.precision for point in points),
+            recall=tuple(point.recall for point in points),
+        )
+        for (name, points), count in zip(precision_curves(predictions).items(), counts, strict=True)
+    }
+    chosen = {name: curve.choose(precision) for name, curve in curves.items()}
+    return calibration.model_copy(
+        update={
+            "precision": precision,
+            "curves": curves,
+            "thresholds": {name: one.threshold for name, one in chosen.items()},
+            "remarks": {name: one.remark for name, one in chosen.items() if one.remark},
+        }
     )
 
 

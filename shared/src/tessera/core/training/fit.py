@@ -24,6 +24,7 @@ from tessera.core.training.assembly import (
     TrainingData,
     build_loaders,
     build_task,
+    check_loss,
     total_steps,
 )
 from tessera.core.training.budget import steps_within
@@ -81,6 +82,7 @@ def fit(
     monitor, _ = choose_monitor(config, TASKS[data.spec.kind].better, validates=bool(data.val))
     if monitor is None:
         logger.warning("no case is used for validation: the last weights count as the best")
+    check_loss(config, pipeline, data)
     config = open_folder(out, config, manifest, split, resume=resume, from_bundle=from_bundle, rank=rank)
     finished = read_finished(out)
     if finished is not None and rank == 0:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tessera.core.bundle.bundle import Bundle, combine, update_card
-from tessera.core.config import dump_yaml, load_yaml, validate
+from tessera.core.config import load_yaml, validate
 from tessera.core.data.atomic import write_atomic
 from tessera.core.data.manifest import Manifest
 from tessera.core.data.splits import Split, check_classes, check_leaks, fold_names, make_split
@@ -186,7 +186,7 @@ def _pool_folds(finished: Sequence[Finished], manifest: Manifest, *, out: Path) 
         split="cross-validation; each case by the member not trained on it",
     )
     ensemble = update_card(ensemble, metrics=records)
-    write_atomic(out / CONFIG, dump_yaml(ensemble.config.model_dump(mode="json")))
+    write_atomic(out / CONFIG, (finished[0].folder / CONFIG).read_text(encoding="utf-8"))
     Report(out).write()
     return Finished(out, ensemble, evaluation)
 

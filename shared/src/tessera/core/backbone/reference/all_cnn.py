@@ -10,13 +10,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from tessera.core.backbone.blocks import SpatialDims, conv
+from tessera.core.backbone.last_map import LastMapNetwork
 from tessera.core.backbone.slots.down_all_cnn import all_cnn_down
 from tessera.core.backbone.slots.head_conv_mean import ConvMeanHead
 
 WIDTHS = (96, 192)
 
 
-class AllCNN(nn.Module):
+class AllCNN(LastMapNetwork):
     """All-CNN-C, 1,369,738 parameters with three input channels and ten classes.
 
     Args:
@@ -53,9 +54,13 @@ class AllCNN(nn.Module):
         )
         self.head = ConvMeanHead(spatial_dims, [wide], num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, c_in, *S), each axis at least 9 -> logits (B, K)."""
-        return self.head([self.features(x)])
+    def last_map(self, x: Tensor) -> Tensor:
+        """(B, c_in, *S), each axis at least 9 -> the last map (B, C, *S')."""
+        return self.features(x)
+
+    def classify(self, last: Tensor) -> Tensor:
+        """Last map (B, C, *S') -> logits (B, K)."""
+        return self.head([last])
 
 
 def _conv_relu(

@@ -1,8 +1,9 @@
 """EfficientTDNN, base network: filter banks of speech -> a speaker embedding.
 
 Wang et al., "EfficientTDNN: Efficient Architecture Search for Speaker Recognition", arXiv 2103.13581. Only
-the network from which the paper's search starts, without the elastic kernels and widths of its supernet.
-Convolutions have no bias and the order is convolution, ReLU, batch norm.
+one network of any widths and kernels; by default the base from which the paper's search starts, without the
+elastic kernels and widths of its supernet. Convolutions have no bias and the order is convolution, ReLU,
+batch norm.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from tessera.core.backbone.slots.head_asp import ASPHead
 
 
 class EfficientTDNN(nn.Module):
-    """Base network, 5,789,760 parameters and 1.436 GMACs for 300 frames of 80 mel bands.
+    """By default the base network, 5,789,760 parameters and 1.436 GMACs for 300 frames of 80 mel bands.
 
     Args:
         n_mels: Channels of the input.
         embedding: Length E of the embedding.
-        width: Channels of each block.
+        width: Channels between the blocks.
+        inner: Channels inside each block; None is as many as between them.
+        kernels: Frames of the first layer's kernel and of each block's; None is 5, then 3.
         dilations: Dilation of each block.
         concat: Channels that are pooled over time.
     """
@@ -33,12 +36,24 @@ class EfficientTDNN(nn.Module):
         embedding: int = 192,
         *,
         width: int = 512,
+        inner: Sequence[int] | None = None,
+        kernels: Sequence[int] | None = None,
         dilations: Sequence[int] = (2, 3, 4),
         concat: int = 1536,
     ) -> None:
         super().__init__()
-        self.stem = _conv_relu_norm(n_mels, width, kernel=5)
-        self.blocks = nn.ModuleList(TDNNBlock(width, dilation=dilation) for dilation in dilations)
+        inner = inner or [width] * len(dilations)
+        first, *others = kernels or [5, *[3] * len(dilations)]
+        if not len(inner) == len(others) == len(dilations):
+            raise ValueError(
+                f"EfficientTDNN: {len(inner)} inner widths, {len(others)} kernels after the first and "
+                f"{len(dilations)} dilations; give one of each for each block"
+            )
+        self.stem = _conv_relu_norm(n_mels, width, kernel=first)
+        self.blocks = nn.ModuleList(
+            TDNNBlock(width, inner=channels, kernel=kernel, dilation=dilation)
+            for channels, kernel, dilation in zip(inner, others, dilations, strict=True)
+        )
         self.join = nn.Sequential(nn.Conv1d(len(dilations) * width, concat, 1, bias=False), nn.ReLU())
         self.head = ASPHead(1, [concat], embedding)
         self.norm = nn.BatchNorm1d(embedding)
@@ -59,18 +74,28 @@ class TDNNBlock(nn.Module):
 
     Args:
         channels: C.
+        inner: Channels of the Res2Net convolution, a multiple of the scale; None is C.
+        kernel: Frames of its kernels, an odd number.
         dilation: Frames between the taps of the kernel.
         scale: Number of groups of the Res2Net convolution.
     """
 
-    def __init__(self, channels: int, *, dilation: int, scale: int = 8) -> None:
+    def __init__(
+        self, channels: int, *, dilation: int, inner: int | None = None, kernel: int = 3, scale: int = 8
+    ) -> None:
         super().__init__()
-        self.reduce = _conv_relu_norm(channels, channels)
+        inner = inner or channels
+        if inner % scale or kernel % 2 == 0:
+            raise ValueError(
+                f"TDNNBlock: {inner} channels in {scale} groups with a kernel of {kernel}; "
+                f"give a multiple of {scale} and an odd kernel"
+            )
+        self.reduce = _conv_relu_norm(channels, inner)
         self.convs = nn.ModuleList(
-            _conv_relu_norm(channels // scale, channels // scale, kernel=3, dilation=dilation)
+            _conv_relu_norm(inner // scale, inner // scale, kernel=kernel, dilation=dilation)
             for _ in range(scale - 1)
         )
-        self.expand = _conv_relu_norm(channels, channels)
+        self.expand = _conv_relu_norm(inner, channels)
         self.gate = SEGate(1, channels, ratio=4)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,16 +8,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessera.core.backbone.blocks import SpatialDims
-from tessera.core.backbone.inverted_residual import make_divisible
+from tessera.core.backbone.inverted_residual import HardGate, make_divisible
+from tessera.core.backbone.last_map import LastMapNetwork
 from tessera.core.backbone.slots.convolutions import conv_norm
 from tessera.core.backbone.slots.mixer_ghost import GhostMixer
 
 STEM = 16  # channels before scaling by the width
 HIDDEN = 1280  # units between the pooled map and the logits, at any width
+DIVISOR = 4  # of all channels
 
 
 class Row(NamedTuple):
@@ -50,7 +51,7 @@ ROWS = (  # of the paper at width 1
 )
 
 
-class GhostNet(nn.Module):
+class GhostNet(LastMapNetwork):
     """5,182,508 parameters at width 1 with images of three channels and 1000 classes.
 
     Args:
@@ -71,26 +72,30 @@ class GhostNet(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        channels = make_divisible(STEM * width, 4)
+        channels = make_divisible(STEM * width, DIVISOR)
         self.stem = conv_norm(spatial_dims, c_in, channels, kernel=3, stride=2)
         blocks = []
         for row in ROWS:
             scaled = row._replace(
-                expanded=make_divisible(row.expanded * width, 4), c_out=make_divisible(row.c_out * width, 4)
+                expanded=make_divisible(row.expanded * width, DIVISOR),
+                c_out=make_divisible(row.c_out * width, DIVISOR),
             )
             blocks.append(GhostBottleneck(spatial_dims, channels, scaled))
             channels = scaled.c_out
         self.blocks = nn.Sequential(*blocks)
-        last = make_divisible(ROWS[-1].expanded * width, 4)
+        last = make_divisible(ROWS[-1].expanded * width, DIVISOR)
         self.last = conv_norm(spatial_dims, channels, last, kernel=1)
         self.hidden = nn.Linear(last, HIDDEN)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(HIDDEN, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, c_in, *S) -> logits (B, K)."""
-        means = self.last(self.blocks(self.stem(x))).flatten(2).mean(-1)
-        return self.linear(self.dropout(torch.relu(self.hidden(means))))
+    def last_map(self, x: Tensor) -> Tensor:
+        """(B, c_in, *S) -> the last map (B, C, *S')."""
+        return self.last(self.blocks(self.stem(x)))
+
+    def classify(self, last: Tensor) -> Tensor:
+        """Last map (B, C, *S') -> logits (B, K)."""
+        return self.linear(self.dropout(torch.relu(self.hidden(last.flatten(2).mean(-1)))))
 
 
 class GhostBottleneck(nn.Module):
@@ -108,7 +113,7 @@ class GhostBottleneck(nn.Module):
         if row.stride > 1:
             layers.append(_depthwise(spatial_dims, row.expanded, row))
         if row.gate:
-            layers.append(HardSigmoidGate(row.expanded))
+            layers.append(HardGate(row.expanded, divisor=DIVISOR))
         layers.append(GhostMixer(spatial_dims, row.expanded, row.c_out, relu=False))
         self.layers = nn.Sequential(*layers)
         self.shortcut: nn.Module = nn.Identity()
@@ -119,22 +124,6 @@ class GhostBottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, c_in, *S) -> (B, c_out, *ceil(S / stride))."""
         return self.layers(x) + self.shortcut(x)
-
-
-class HardSigmoidGate(nn.Module):
-    """Squeeze-and-excitation with a quarter of the channels hidden and a piecewise linear sigmoid."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        hidden = make_divisible(channels / 4, 4)
-        self.squeeze = nn.Linear(channels, hidden)
-        self.excite = nn.Linear(hidden, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, *S) -> (B, C, *S)."""
-        hidden = torch.relu(self.squeeze(x.flatten(2).mean(-1)))
-        weights = F.hardsigmoid(self.excite(hidden))
-        return x * weights.reshape(*weights.shape, *[1] * (x.ndim - 2))
 
 
 def _depthwise(spatial_dims: SpatialDims, channels: int, row: Row) -> nn.Module:

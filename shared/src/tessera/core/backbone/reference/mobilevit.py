@@ -1,4 +1,4 @@
-"""MobileViT: inverted residual blocks, and attention over patches in the last three stages.
+"""MobileViT: inverted residual blocks with SiLU, and attention over patches in the last three stages.
 
 Mehta and Rastegari, "MobileViT: Light-weight, General-purpose, and Mobile-friendly Vision Transformer", arXiv
 2110.02178, with the sizes of the authors' code.
@@ -6,11 +6,13 @@ Mehta and Rastegari, "MobileViT: Light-weight, General-purpose, and Mobile-frien
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from tessera.core.backbone.blocks import SpatialDims
+from tessera.core.backbone.inverted_residual import InvertedResidual
+from tessera.core.backbone.last_map import LastMapNetwork
 from tessera.core.backbone.slots.convolutions import conv_norm
 from tessera.core.backbone.slots.head import MeanHead
 from tessera.core.backbone.slots.mixer_mobilevit import MobileViTMixer
@@ -37,7 +39,7 @@ SIZES: dict[Variant, Sizes] = {
 }
 
 
-class MobileViT(nn.Module):
+class MobileViT(LastMapNetwork):
     """(B, c_in, *S) -> logits (B, K); 1,272,024, 2,317,848 and 5,578,632 parameters in 2-D with 1000 classes.
 
     Args:
@@ -62,17 +64,18 @@ class MobileViT(nn.Module):
             raise ValueError(f"there is no MobileViT {variant!r}; choose one of: {', '.join(SIZES)}")
         sizes = SIZES[variant]
         first, second, *others = sizes.channels
+        block: dict[str, Any] = {"expand": sizes.expand, "activation": nn.SiLU}
         self.stem = conv_norm(spatial_dims, c_in, STEM, kernel=3, stride=2, activation=nn.SiLU)
         layers: list[nn.Module] = [
-            InvertedResidual(spatial_dims, STEM, first, expand=sizes.expand),
-            InvertedResidual(spatial_dims, first, second, stride=2, expand=sizes.expand),
-            InvertedResidual(spatial_dims, second, second, expand=sizes.expand),
-            InvertedResidual(spatial_dims, second, second, expand=sizes.expand),
+            InvertedResidual(spatial_dims, STEM, first, **block),
+            InvertedResidual(spatial_dims, first, second, stride=2, **block),
+            InvertedResidual(spatial_dims, second, second, **block),
+            InvertedResidual(spatial_dims, second, second, **block),
         ]
         before = second
         for channels, width, depth in zip(others, sizes.widths, DEPTHS, strict=True):
             layers += [
-                InvertedResidual(spatial_dims, before, channels, stride=2, expand=sizes.expand),
+                InvertedResidual(spatial_dims, before, channels, stride=2, **block),
                 MobileViTMixer(spatial_dims, channels, channels, width=width, depth=depth),
             ]
             before = channels
@@ -80,38 +83,10 @@ class MobileViT(nn.Module):
         self.last = conv_norm(spatial_dims, before, sizes.last, kernel=1, activation=nn.SiLU)
         self.head = MeanHead(spatial_dims, [sizes.last], num_classes, dropout=dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, c_in, *S) -> logits (B, K)."""
-        return self.head([self.last(self.features(self.stem(x)))])
+    def last_map(self, x: Tensor) -> Tensor:
+        """(B, c_in, *S) -> the last map (B, C, *S')."""
+        return self.last(self.features(self.stem(x)))
 
-
-class InvertedResidual(nn.Module):
-    """1x1 to ``expand`` times the channels, depthwise 3^d, linear 1x1; plus the input where shapes agree.
-
-    Sandler et al., "MobileNetV2", arXiv 1801.04381, with SiLU.
-
-    Args:
-        spatial_dims: Number of axes in S.
-        c_in: Channels of the input.
-        c_out: Channels of the output.
-        stride: Stride of the depthwise convolution.
-        expand: Hidden channels over c_in.
-    """
-
-    def __init__(
-        self, spatial_dims: SpatialDims, c_in: int, c_out: int, *, stride: int = 1, expand: int
-    ) -> None:
-        super().__init__()
-        hidden = expand * c_in
-        self.layers = nn.Sequential(
-            conv_norm(spatial_dims, c_in, hidden, kernel=1, activation=nn.SiLU),
-            conv_norm(
-                spatial_dims, hidden, hidden, kernel=3, stride=stride, groups=hidden, activation=nn.SiLU
-            ),
-            conv_norm(spatial_dims, hidden, c_out, kernel=1, activation=None),
-        )
-        self.adds = stride == 1 and c_in == c_out
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, c_in, *S) -> (B, c_out, *ceil(S / stride))."""
-        return x + self.layers(x) if self.adds else self.layers(x)
+    def classify(self, last: Tensor) -> Tensor:
+        """Last map (B, C, *S') -> logits (B, K)."""
+        return self.head([last])

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from tessera.core.backbone.blocks import SpatialDims, batch_norm
 from tessera.core.backbone.drop_path import DropPath, rising_rates
+from tessera.core.backbone.last_map import LastMapNetwork
 from tessera.core.backbone.slots.convolutions import conv_norm
 from tessera.core.backbone.slots.mixer_replk import RepLKMixer
 
 FFN_RATIO = 4
 
 
-class RepLKNet(nn.Module):
+class RepLKNet(LastMapNetwork):
     """RepLKNet-31B, by default: 79,864,168 parameters with three input channels and 1000 classes.
 
     Merged 79,527,272. See `replknet_31l` and `replknet_xl` for the others.
@@ -73,9 +74,13 @@ class RepLKNet(nn.Module):
         self.norm = batch_norm(d, before)
         self.linear = nn.Linear(before, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, c_in, *S) -> logits (B, K)."""
-        return self.linear(self.norm(self.layers(x)).flatten(2).mean(-1))
+    def last_map(self, x: Tensor) -> Tensor:
+        """(B, c_in, *S) -> the last map (B, C, *S')."""
+        return self.norm(self.layers(x))
+
+    def classify(self, last: Tensor) -> Tensor:
+        """Last map (B, C, *S') -> logits (B, K)."""
+        return self.linear(last.flatten(2).mean(-1))
 
 
 def replknet_31l(spatial_dims: SpatialDims, c_in: int, num_classes: int) -> RepLKNet:

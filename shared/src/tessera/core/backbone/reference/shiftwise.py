@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tessera.core.backbone.blocks import SpatialDims, batch_norm, conv
 from tessera.core.backbone.drop_path import DropPath, rising_rates
+from tessera.core.backbone.last_map import LastMapNetwork
 from tessera.core.backbone.metaformer import LayerScale
 from tessera.core.backbone.slots.adn_layer_norm import ChannelLayerNorm
 from tessera.core.backbone.slots.gate import SEGate
@@ -23,7 +24,7 @@ FFN_RATIO = 4
 LAYER_SCALE = 1e-6  # first value
 
 
-class ShiftWiseNet(nn.Module):
+class ShiftWiseNet(LastMapNetwork):
     """ShiftWise-tiny, by default: 31,790,260 parameters with three input channels and 1000 classes.
 
     Merged 31,002,670.
@@ -63,9 +64,13 @@ class ShiftWiseNet(nn.Module):
         self.norm = nn.LayerNorm(before, eps=1e-6)
         self.linear = nn.Linear(before, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, c_in, *S) -> logits (B, K)."""
-        return self.linear(self.norm(self.layers(x).flatten(2).mean(-1)))
+    def last_map(self, x: Tensor) -> Tensor:
+        """(B, c_in, *S) -> the last map (B, C, *S')."""
+        return self.layers(x)
+
+    def classify(self, last: Tensor) -> Tensor:
+        """Last map (B, C, *S') -> logits (B, K)."""
+        return self.linear(self.norm(last.flatten(2).mean(-1)))
 
 
 class ShiftWiseBlock(nn.Module):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tessera.core.backbone.blocks import SpatialDims
 from tessera.core.backbone.inverted_residual import InvertedResidual
+from tessera.core.backbone.last_map import LastMapNetwork
 from tessera.core.backbone.slots.convolutions import conv_norm
 from tessera.core.backbone.slots.route_skip_block import SkipBlockRoute
 
@@ -70,7 +71,7 @@ SKIPBLOCKNET_M = (
 SKIPS_M = {5: Skip(5, 6), 9: Skip(3, 2.3)}
 
 
-class MobileNetV3(nn.Module):
+class MobileNetV3(LastMapNetwork):
     """MobileNetV3 from rows of inverted residuals, with or without skip blocks.
 
     Args:
@@ -109,7 +110,7 @@ class MobileNetV3(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(HIDDEN, num_classes)
 
-    def features(self, x: Tensor) -> Tensor:
+    def last_map(self, x: Tensor) -> Tensor:
         """(B, c_in, *S) -> the last map (B, 960, *ceil(S / 32)), which the bias loss takes."""
         x = early = self.rows[0](self.stem(x))
         for number, row in enumerate(self.rows[1:], start=1):
@@ -122,10 +123,6 @@ class MobileNetV3(nn.Module):
         """Last map (B, 960, *S) -> logits (B, K)."""
         hidden = F.hardswish(self.hidden(last.flatten(2).mean(-1)))
         return self.linear(self.dropout(hidden))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, c_in, *S) -> logits (B, K)."""
-        return self.classify(self.features(x))
 
 
 def mobilenet_v3_large(
@@ -151,5 +148,5 @@ def _block(spatial_dims: SpatialDims, c_in: int, row: Row) -> InvertedResidual:
         kernel=row.kernel,
         expand=row.expand,
         se=row.se,
-        hard_swish=row.hard_swish,
+        activation=nn.Hardswish if row.hard_swish else nn.ReLU,
     )

@@ -5,18 +5,24 @@ On a CPU a loop beats tree scans: they do log(L) times the work. Per step only o
 next piece uses again. Kept for the backward pass is the state at the start of each piece; the states
 between are computed again. So no tensor grows with L x N, only with sqrt(L) x N.
 
+Where a step is so small that calling the operation costs more than its arithmetic, the forward pass runs a
+few pieces side by side from a zero state, with their products of decays, then adds what each inherits.
+
 Inside, time comes first and channels last: (T, B, G, N, R), G groups of R = D / G channels.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 SHORTEST_PIECE = 16
+SIDE_BY_SIDE = 4  # pieces
+FEW_VALUES = 8192  # of a step, below which pieces run side by side
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,10 @@ class _Layout:
         _, batch, groups, _, width = self.u.shape
         return self.u.new_empty(length, batch, groups, self.order, width)
 
-    def pieces(self) -> list[_Piece]:
+    def pieces(self, span: int) -> list[_Piece]:
         found = []
-        for start in range(0, self.length, self.span):
-            time = slice(start, min(start + self.span, self.length))
+        for start in range(0, self.length, span):
+            time = slice(start, min(start + span, self.length))
             step, read_in, read_out = self.step[time], self.read_in[time], self.read_out[time]
             moved = step * self.u[time]
             found.append(_Piece(time, step, moved, read_in[..., None], read_out[..., None, :]))
@@ -86,15 +92,24 @@ def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> t
     u, delta (B, D, L); A (D, N); B, C (B, G, N, L).
     """
     layout = _Layout(u, delta, A, B, C)
-    decay, states = layout.buffer(layout.span), layout.buffer(layout.span + 1)
+    few = layout.buffer(1).numel() <= FEW_VALUES
+    span = layout.span * (SIDE_BY_SIDE if few else 1)
+    decay, states = layout.buffer(span), layout.buffer(span + 1)
     states[0] = 0
     before = layout.buffer(piece_count(layout.length))
     y = torch.empty_like(layout.u)
-    decays, rows = decay.unbind(), states.unbind()
-    for number, piece in enumerate(layout.pieces()):
-        size = len(piece.step)
-        before[number] = states[0]
-        _run(piece, layout.rate, decay=decay[:size], states=states[: size + 1], rows=(decays, rows))
+    rows = decay.unbind(), states.unbind()
+    pieces = [values.view(-1, layout.span, *values.shape[1:]) for values in (decay, states[1:])]
+    columns = [values.unbind(1) for values in pieces]
+    for piece in layout.pieces(span):
+        size, first = len(piece.step), piece.time.start // layout.span
+        _fill(piece, layout.rate, decay=decay[:size], states=states[: size + 1])
+        if few and size == span:
+            _run_side_by_side(pieces, columns, states[0])
+        else:
+            _run(size, rows)
+        starts = states[: size : layout.span]
+        before[first : first + len(starts)] = starts
         torch.matmul(piece.read_out, states[1 : size + 1], out=y[piece.time])
         states[0] = states[size]
     return layout.channels_first(y).to(u.dtype), before
@@ -114,11 +129,12 @@ def scan_backward(
     grad_u, grad_step = torch.empty_like(layout.u), torch.empty_like(layout.step)
     grad_in, grad_out = torch.empty_like(layout.read_in), torch.empty_like(layout.read_out)
     grad_rate = torch.zeros_like(layout.rate)
-    for number, piece in reversed(list(enumerate(layout.pieces()))):
+    for number, piece in reversed(list(enumerate(layout.pieces(layout.span)))):
         time, size = piece.time, len(piece.step)
         states[0] = before[number]
         a, h, g = decay[:size], states[: size + 1], adjoint[:size]
-        _run(piece, layout.rate, decay=a, states=h, rows=(decays, rows))
+        _fill(piece, layout.rate, decay=a, states=h)
+        _run(size, (decays, rows))
         torch.mul(piece.read_out.transpose(-1, -2), grad_y[time], out=g)
         g[-1] += carry
         for t in range(size - 2, -1, -1):
@@ -141,17 +157,29 @@ def scan_backward(
     )
 
 
-def _run(
-    piece: _Piece,
-    rate: Tensor,
-    *,
-    decay: Tensor,
-    states: Tensor,
-    rows: tuple[tuple[Tensor, ...], tuple[Tensor, ...]],
-) -> None:
-    """Fill `decay` (T, ...) and `states` (T + 1, ...), whose first row is given; `rows` are their rows."""
+def _fill(piece: _Piece, rate: Tensor, *, decay: Tensor, states: Tensor) -> None:
+    """Decays (T, ...) of a piece, and what each step adds to the states (T + 1, ...) behind the first."""
     torch.mul(piece.step, rate, out=decay).exp_()
     torch.mul(piece.read_in, piece.moved, out=states[1:])
-    decays, state_rows = rows
-    for t in range(len(piece.step)):
-        state_rows[t + 1].addcmul_(decays[t], state_rows[t])
+
+
+def _run(steps: int, rows: Sequence[Sequence[Tensor]]) -> None:
+    """Add to each row of the states what decays from the row before."""
+    decays, states = rows
+    for t in range(steps):
+        states[t + 1].addcmul_(decays[t], states[t])
+
+
+def _run_side_by_side(pieces: Sequence[Tensor], columns: Sequence[Sequence[Tensor]], start: Tensor) -> None:
+    """The same for decays and states of pieces side by side, (P, T, ...) each.
+
+    Column t holds step t of every piece, (P, ...). Decays become products since their piece began.
+    """
+    (decay, state), (decays, states) = pieces, columns
+    states[0][0].addcmul_(decays[0][0], start)
+    for t in range(1, len(states)):
+        states[t].addcmul_(decays[t], states[t - 1])
+        decays[t].mul_(decays[t - 1])
+    for inherited, product, end in zip(states[-1], decays[-1][1:], states[-1][1:], strict=False):
+        end.addcmul_(product, inherited)
+    state[1:, :-1].addcmul_(decay[1:, :-1], state[:-1, -1:])

@@ -54,6 +54,8 @@ def bundle(
     layers = [activation]
     if role != "post_add" or norm_after_add:
         layers.insert(0, norm)
+        if isinstance(activation, nn.ReLU):
+            activation.inplace = True  # nobody else reads the norm's output; saves a pass over new memory
     if dropout > 0:
         layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers)

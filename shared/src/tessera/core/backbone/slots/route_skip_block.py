@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from tessera.core.backbone.blocks import SpatialDims
 from tessera.core.backbone.inverted_residual import InvertedResidual
@@ -54,7 +54,7 @@ class SkipBlockRoute(Route):
                 kernel=kernel,
                 expand=expand,
                 se=se,
-                hard_swish=hard_swish,
+                activation=nn.Hardswish if hard_swish else nn.ReLU,
             )
 
     def forward(self, features: Sequence[Tensor], state: State) -> Tensor:

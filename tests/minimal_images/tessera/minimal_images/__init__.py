@@ -1,0 +1,1 @@
+"""A whole field in four small files: label images."""
