@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from tessera.audio import figures
 from tessera.audio.config import SoundConfig
 from tessera.audio.figures import SoundFigures
+from tessera.audio.filter_bank_config import GammatoneConfig
+from tessera.core.config import validate
 from tessera.core.data.case import Case, FileRef
 from tessera.core.errors import DataError
 from tessera.core.report.media import CaseFigures, CaseMedia
@@ -97,6 +99,44 @@ def test_a_higher_tone_is_drawn_higher(write_sound: WriteSound) -> None:
         rows.append(int(colours[:, 100:400].sum(axis=(1, 2))[30:190].argmax()))
     assert rows[0] > rows[1] > rows[2]
     assert rows[0] - rows[1] == pytest.approx(rows[1] - rows[2], abs=2)
+
+
+@pytest.mark.parametrize("kind", ["cqt", "cwt", "gammatone"])
+def test_a_bank_is_drawn_on_an_axis_of_octaves(write_sound: WriteSound, kind: str) -> None:
+    config = validate(
+        SoundConfig,
+        {
+            "pipeline": "sound",
+            "preset": "test",
+            "data": {"sample_rate_hz": 22_050},
+            "features": {"kind": kind},
+        },
+        source="",
+    )
+    rows = []
+    for frequency_hz in (500, 1_000, 2_000):
+        path = write_sound(f"{frequency_hz}.wav", tone(frequency_hz))
+        media = SoundFigures(config).draw(Case(id="a", files={"audio": FileRef(path=path)}, group="g"))
+        colours = picture(media)
+        assert colours.shape == (264, 600, 3)
+        rows.append(int(colours[:, 150:400].sum(axis=(1, 2))[15:200].argmax()))
+    assert rows[0] > rows[1] > rows[2]
+    assert rows[0] - rows[1] == pytest.approx(rows[1] - rows[2], abs=6)  # as far apart as their octaves
+
+
+@pytest.mark.parametrize("samples", [1, 100, 400_000])
+def test_the_levels_of_a_bank_are_bare_and_their_loudest_frames_kept(samples: int) -> None:
+    features = GammatoneConfig(phase="stft", pad_mode="reflect", center=False, hop=64, n_bands=12)
+    sound = np.zeros(samples, dtype=np.float32)
+    sound[samples // 2] = 1.0
+    levels, centres_hz = figures._bank_levels(features, sound, 16_000)
+    assert levels.shape[0] == len(centres_hz) == 12
+    assert levels.shape[1] <= 640
+    if samples > 640 * 64:
+        assert np.abs(levels.argmax(axis=1) / levels.shape[1] - 0.5).max() < 0.01
+    edges = figures._edges_hz(centres_hz)
+    assert len(edges) == 13
+    assert (edges[:-1] < centres_hz).all() and (edges[1:] > centres_hz).all()
 
 
 def test_a_click_of_one_sample_is_seen_in_ten_seconds_at_any_rate() -> None:

@@ -8,8 +8,16 @@ from typing import Literal, Self
 from pydantic import Field, NonNegativeInt, model_validator
 
 from tessera.audio.feature_config import FeatureConfig, MelConfig, WaveformConfig
-from tessera.audio.model_config import CRNNConfig, MNetConfig, ModelConfig
+from tessera.audio.model_config import (
+    CRNNConfig,
+    EncoderModelConfig,
+    MNetConfig,
+    ModelConfig,
+    PictureNetConfig,
+)
 from tessera.core.run_config import AugmentConfig, DataConfig, Fraction, RunConfig
+
+PICTURES = "mel, mfcc, linear, cqt, cwt or gammatone"
 
 
 class SoundDataConfig(DataConfig):
@@ -74,22 +82,23 @@ class SoundConfig(RunConfig):
 
     def _front_end_problem(self) -> str | None:
         features, model = self.features, self.model
-        if isinstance(features, WaveformConfig) != isinstance(model, MNetConfig):
-            wanted = "waveform" if isinstance(model, MNetConfig) else "mel, mfcc or linear"
-            return f"model {model.kind} needs features of kind: {wanted}"
+        heard = isinstance(features, WaveformConfig)
+        if heard and isinstance(model, PictureNetConfig):
+            return f"model {model.kind} needs features of kind: {PICTURES}"
+        if not heard and isinstance(model, MNetConfig):
+            return f"model {model.kind} needs features of kind: waveform"
+        if heard and isinstance(model, EncoderModelConfig) and model.encoder.kind == "timm":
+            return f"model.encoder {model.encoder.name} of timm needs features of kind: {PICTURES}"
         if isinstance(model, CRNNConfig) and prod(pool for pool, _ in model.pools) > features.rows():
             return f"model.pools leave nothing of the {features.rows()} rows of features: {features.kind}"
-        half = self.data.sample_rate_hz / 2
-        if isinstance(features, MelConfig) and (features.f_min_hz >= half or (features.f_max_hz or 0) > half):
-            return f"features.f_min_hz or f_max_hz is above half of data.sample_rate_hz, {half:g} Hz"
-        return None
+        return None if isinstance(features, WaveformConfig) else features.problem(self.data.sample_rate_hz)
 
     def _window_problem(self) -> str | None:
         samples = round(self.data.window_s * self.data.sample_rate_hz)
         if isinstance(self.model, MNetConfig):
             least, why = self.model.least_samples, f"model {self.model.kind}"
-        elif not isinstance(self.features, WaveformConfig) and self.features.pad_mode == "reflect":
-            least, why = self.features.n_fft // 2 + 1, f"n_fft {self.features.n_fft} with pad_mode: reflect"
+        elif not isinstance(self.features, WaveformConfig):
+            least, why = self.features.least_samples(self.data.sample_rate_hz)
         else:
             return None
         return f"data.window_s holds {samples} samples; {why} needs {least}" if samples < least else None

@@ -2,48 +2,59 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tessera.audio.filter_bank_config import CqtConfig, CwtConfig, GammatoneConfig
+from tessera.audio.picture_config import PictureConfig, above_half
 from tessera.core.config import Config
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class _FrameConfig(Config):
-    """What every spectrogram has."""
+class _FrameConfig(PictureConfig):
+    """What every short-time Fourier transform has."""
 
     n_fft: int = Field(1024, ge=2, le=65_536, description="samples a frame")
-    hop: int = Field(512, ge=1, le=65_536, description="samples between frames")
-    window: Literal["hann", "hamming"] = "hann"
-    pad_mode: Literal["constant", "reflect"] = Field("constant", description="constant: as librosa 0.11")
-    amin: float = Field(1e-10, gt=0.0, description="least power")
-    top_db: float | None = Field(80.0, gt=0.0, description="range below the clip's maximum, dB; null is off")
-    normalize: Literal["none", "per_clip"] = Field(
-        "per_clip", description="zero mean, unit variance a window"
-    )
+    window: Literal["hann", "hamming", "gauss"] = Field("hann", description="gauss: falls to 1 % at its ends")
 
-    def options(self, sample_rate_hz: int) -> dict[str, Any]:
-        """Keyword arguments of the front end of that kind."""
-        return {"sample_rate_hz": sample_rate_hz, **self.model_dump(exclude={"kind"})}
+    def least_samples(self, sample_rate_hz: int) -> tuple[int, str]:
+        """Samples of the shortest window, and what asks for them."""
+        del sample_rate_hz
+        least = self.n_fft // 2 + 1 if self.pad_mode == "reflect" else 1
+        return least, f"n_fft {self.n_fft} with pad_mode: {self.pad_mode}"
 
 
 class LinearConfig(_FrameConfig):
     """Power spectrogram in dB, all frequencies."""
 
     kind: Literal["linear"] = "linear"
+    n_bands: int | None = Field(
+        None, ge=1, description="rows, each the mean power of an equal part; null: one a bin, n_fft / 2 + 1"
+    )
+
+    @model_validator(mode="after")
+    def _enough_bins(self) -> Self:
+        bins = self.n_fft // 2 + 1
+        if self.n_bands is not None and self.n_bands > bins:
+            raise ValueError(f"n_bands {self.n_bands} is more than the {bins} bins of n_fft {self.n_fft}")
+        return self
 
     def build(self, sample_rate_hz: int) -> nn.Module:
-        """The front end (B, 1, T) -> (B, 1, n_fft // 2 + 1, frames)."""
-        from tessera.audio.features import Spectrogram
+        """The front end (B, 1, T) -> (B, 1, rows, frames)."""
+        from tessera.audio.features import LinearBands, Spectrogram
 
-        return Spectrogram(**self.options(sample_rate_hz))
+        options = self.options(sample_rate_hz)
+        if self.n_bands is not None:
+            return LinearBands(**options)
+        del options["n_bands"]
+        return Spectrogram(**options)
 
     def rows(self) -> int:
         """Rows of the picture."""
-        return self.n_fft // 2 + 1
+        return self.n_bands or self.n_fft // 2 + 1
 
 
 class MelConfig(_FrameConfig):
@@ -62,6 +73,10 @@ class MelConfig(_FrameConfig):
         if self.f_max_hz is not None and self.f_min_hz >= self.f_max_hz:
             raise ValueError(f"f_min_hz {self.f_min_hz:g} is not below f_max_hz {self.f_max_hz:g}")
         return self
+
+    def problem(self, sample_rate_hz: int) -> str | None:
+        """What cannot be at this sample rate."""
+        return above_half(self.f_min_hz, self.f_max_hz, sample_rate_hz)
 
     def build(self, sample_rate_hz: int) -> nn.Module:
         """The front end (B, 1, T) -> (B, 1, n_mels, frames)."""
@@ -115,4 +130,7 @@ class WaveformConfig(Config):
         return 0
 
 
-FeatureConfig = Annotated[LinearConfig | MelConfig | MfccConfig | WaveformConfig, Field(discriminator="kind")]
+FeatureConfig = Annotated[
+    LinearConfig | MelConfig | MfccConfig | CqtConfig | CwtConfig | GammatoneConfig | WaveformConfig,
+    Field(discriminator="kind"),
+]

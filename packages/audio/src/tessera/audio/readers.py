@@ -61,6 +61,8 @@ class SoundReader:
 class SoundSource:
     """One open recording; ``grid`` is its own time axis, ``read`` gives (channels, samples).
 
+    A case may select a part of the file, ``start_sample`` to ``stop_sample`` (exclusive), as its whole grid.
+
     The last two decoded blocks are kept, so memory does not grow with length. A seek of libsndfile 1.2.2
     in Vorbis and MP3 is off by whole blocks when it goes a little forward, and its first samples can be
     wrong (its issue 885), so each starts from the beginning and some samples are decoded and dropped.
@@ -72,10 +74,12 @@ class SoundSource:
         self._file = _opened(self.path)
         try:
             _check_header(self.path, self._file)
+            self._first, stop = _selected(case, self._file.frames)
         except DataError:
             self._file.close()
             raise
-        self._grid = TimeAxis(self._file.samplerate, self._file.frames)
+        self._frames = int(self._file.frames)
+        self._grid = TimeAxis(self._file.samplerate, stop - self._first, self._first)
         self._block = max(1, BLOCK_VALUES // self._file.channels)
         self._blocks: dict[int, npt.NDArray[np.float32]] = {}
 
@@ -93,6 +97,7 @@ class SoundSource:
         """Samples (channels, stop - start) of the recording, as stored, full scale = 1."""
         if not 0 <= start <= stop <= self._grid.n_samples:
             raise ValueError(f"samples {start} to {stop} of a recording of {self._grid.n_samples}")
+        start, stop = start + self._first, stop + self._first
         first, last = start // self._block, max(start, stop - 1) // self._block
         parts = [self._decoded(number) for number in range(first, last + 1)]
         joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -119,7 +124,7 @@ class SoundSource:
     def _decoded(self, number: int) -> npt.NDArray[np.float32]:
         if number not in self._blocks:
             start = number * self._block
-            wanted = min(self._block, self._grid.n_samples - start)
+            wanted = min(self._block, self._frames - start)
             block = self._decode(start, wanted)
             self._check(block, start, wanted)
             while len(self._blocks) > 1:
@@ -141,7 +146,7 @@ class SoundSource:
     def _check(self, block: npt.NDArray[np.float32], start: int, wanted: int) -> None:
         rate = self._grid.rate_hz
         if len(block) < wanted:
-            found, expected = (start + len(block)) / rate, self._grid.duration_s
+            found, expected = (start + len(block)) / rate, self._frames / rate
             raise _ends_early(self.path, f"{found:.3f} s", f"{expected:.3f} s")
         finite = np.isfinite(block).all(axis=1)
         if not finite.all():
@@ -211,6 +216,19 @@ def _check_header(path: Path, file: soundfile.SoundFile) -> None:
         raise _ends_early(path, f"{held} bytes of sound", f"{promised} bytes")
     if file.format == "OGG" and _last_page_is_cut(path):
         raise _ends_early(path, "a part of the last OGG page", "all of it")
+
+
+def _selected(case: Case, n_samples: int) -> tuple[int, int]:
+    """The samples of the file that a case is about: all of them unless it says so."""
+    start, stop = case.select.get("start_sample", 0), case.select.get("stop_sample", n_samples)
+    if type(start) is int and type(stop) is int and 0 <= start < stop <= n_samples:
+        return start, stop
+    raise DataError(
+        f"case {case.id} selects samples that its file does not have",
+        found=f"{start} to {stop}",
+        expected=f"whole numbers, 0 <= start_sample < stop_sample <= {n_samples}",
+        hint="the recording was exchanged; make the manifest again",
+    )
 
 
 def _bytes_of_sound(remarks: str) -> tuple[int, int]:

@@ -10,9 +10,11 @@
 
 The answer has the columns
     for a class: answer, score (its probability), p_<class> of each class;
-    for tags: answer (those of probability 0.5 and more, joined by ``|``), p_<tag> of each tag;
+    for tags: answer (those that reach their threshold, joined by ``|``), p_<tag> of each tag;
     for a number: mean, std.
-Thresholds that a bundle stores are not applied here, only by ``tessera.core.load``.
+A choice of classes restricts the answer, not the columns p_.
+
+Scores of classes and tags also give detections, in the files that ``detection_files`` describes.
 
 ``windows/<recording>.csv`` holds the rows of one recording; its safe name ends in a hash of case_id.
 Tables are UTF-8 with lines ending in CR LF (RFC 4180).
@@ -25,25 +27,29 @@ import hashlib
 import io
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tessera.audio.config import SoundConfig
+from tessera.audio.detection_files import ROWS as DETECTIONS
+from tessera.audio.detection_files import DetectionFiles
 from tessera.audio.geometry import TimeAxis
+from tessera.audio.output_config import SoundOutput
+from tessera.core.bundle.card import Calibration
 from tessera.core.data.atomic import replacing
 from tessera.core.data.case import Case
 from tessera.core.data.targets import TAG_SEPARATOR, TargetSpec
-from tessera.core.inference.interfaces import CaseResult, Written
+from tessera.core.errors import ConfigError
+from tessera.core.inference.interfaces import CaseResult, Outcome, Written
 
 if TYPE_CHECKING:
     from _csv import Writer as TableWriter
 
-TAG_THRESHOLD = 0.5
 LONGEST_NAME = 80  # characters of a case's id in a file name; file systems allow 255 bytes
 LINE_END = "\r\n"  # makes the csv writer quote both characters inside a name, so that any name reads back
 
@@ -51,9 +57,28 @@ LINE_END = "\r\n"  # makes the csv writer quote both characters inside a name, s
 class SoundWriter:
     """Writes the tables that this module's first lines describe."""
 
-    def __init__(self, config: SoundConfig, target: TargetSpec) -> None:
+    def __init__(
+        self,
+        config: SoundConfig,
+        target: TargetSpec,
+        *,
+        options: SoundOutput | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
+        options = options or SoundOutput()
         self.target_name = config.data.target
         self.target = target
+        self.detections: DetectionFiles | None = None
+        if target.kind != "number":
+            self.detections = DetectionFiles(
+                target, options, calibration or Calibration(), highest_hz=config.data.sample_rate_hz / 2
+            )
+        elif options != SoundOutput():
+            raise ConfigError(
+                "a bundle that measures a number finds no sounds, so it takes no options of detections",
+                found=", ".join(sorted(options.model_dump(exclude_defaults=True))),
+                expected="none of them",
+            )
         answer = self._answer_columns()
         self.summary_columns = ("case_id", "group", "target", *answer, "duration_s", "windows", "flags")
         times = ("start_sample", "end_sample", "sample_rate_hz", "start_s", "end_s")
@@ -62,8 +87,10 @@ class SoundWriter:
     def write(self, result: CaseResult, out: Path) -> Written:
         """Write one recording's windows and return its row."""
         axis = _axis(result)
-        name = f"windows/{safe_name(result.case.id)}.csv"
-        with _table(out / name, self.window_columns) as table:
+        name = safe_name(result.case.id)
+        files: tuple[str, ...] = (f"windows/{name}.csv",)
+        rows: dict[str, Sequence[Mapping[str, Any]]] = {}
+        with _table(out / files[0], self.window_columns) as table:
             for region, scores in zip(result.regions, result.scores, strict=True):
                 (start,), (stop,) = region.start, region.stop
                 times = (start, stop, f"{axis.rate_hz:.15g}", *_seconds(axis, start, stop))
@@ -77,7 +104,11 @@ class SoundWriter:
             len(result.regions),
             TAG_SEPARATOR.join(result.flags),
         )
-        return Written((name,), {"predictions": [dict(zip(self.summary_columns, row, strict=True))]})
+        rows["predictions"] = [dict(zip(self.summary_columns, row, strict=True))]
+        if self.detections is not None:
+            rows[DETECTIONS] = self.detections.find(result, axis)
+            files += self.detections.write(result.case, rows[DETECTIONS], name, out)
+        return Written(files, rows)
 
     def collect(self, cases: Iterator[tuple[Case, Written]], out: Path) -> tuple[str, ...]:
         """Write both tables in one pass, so that memory does not grow with their length."""
@@ -92,10 +123,16 @@ class SoundWriter:
                 for row in written.rows["predictions"]:
                     predictions.writerow(row[column] for column in self.summary_columns)
                 for name in written.files:
+                    if not name.startswith("windows/"):
+                        continue
                     with (out / name).open("rb") as one:
                         one.seek(len(header))
                         shutil.copyfileobj(one, windows)
         return ("predictions.csv", "windows.csv")
+
+    def collect_outcomes(self, outcomes: Iterator[Outcome], out: Path) -> tuple[str, ...]:
+        """Write the tables of detections, which list every recording."""
+        return () if self.detections is None else self.detections.collect(outcomes, out)
 
     def _known(self, case: Case) -> str:
         value = case.targets.get(self.target_name, "")
@@ -109,14 +146,16 @@ class SoundWriter:
 
     def _answer(self, scores: npt.NDArray[np.float32]) -> tuple[str, ...]:
         values = scores.tolist()
-        if self.target.kind == "number":
+        if self.detections is None:
             mean, log_variance = values
             return (f"{mean:.9g}", f"{np.exp(0.5 * log_variance):.9g}")  # 9 digits hold a float32
         texts = [f"{p:.6f}" for p in values]
+        named = dict(zip(self.target.classes, values, strict=True))
         if self.target.kind == "class":
-            best = int(scores.argmax())
-            return (self.target.classes[best], texts[best], *texts)
-        tags = [tag for tag, p in zip(self.target.classes, values, strict=True) if p >= TAG_THRESHOLD]
+            best = max(self.detections.classes, key=named.__getitem__)
+            return (best, f"{named[best]:.6f}", *texts)
+        chosen = self.detections.chosen
+        tags = [tag for tag in self.detections.classes if named[tag] >= chosen[tag].threshold]
         return (TAG_SEPARATOR.join(tags), *texts)
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from tessera.audio.features.spectrogram import Spectrogram
+from tessera.audio.features.front_end import FrontEnd
 from tessera.core.errors import ConfigError
 
 
 def features_in_chunks(
-    front_end: Spectrogram, read: Callable[[int, int], Tensor], n_samples: int, *, chunk_samples: int
+    front_end: FrontEnd, read: Callable[[int, int], Tensor], n_samples: int, *, chunk_samples: int
 ) -> Tensor:
     """Features (1, 1, rows, frames) of a whole recording, read piece by piece.
 
@@ -30,7 +30,7 @@ def features_in_chunks(
 
 
 def _levels(
-    front_end: Spectrogram, read: Callable[[int, int], Tensor], n_samples: int, chunk_samples: int
+    front_end: FrontEnd, read: Callable[[int, int], Tensor], n_samples: int, chunk_samples: int
 ) -> Iterator[Tensor]:
     count = front_end.frames(n_samples)
     step = max(1, chunk_samples // front_end.hop)
@@ -42,7 +42,7 @@ def _levels(
 
 
 def _padded(
-    front_end: Spectrogram, read: Callable[[int, int], Tensor], n_samples: int, span: tuple[int, int]
+    front_end: FrontEnd, read: Callable[[int, int], Tensor], n_samples: int, span: tuple[int, int]
 ) -> Tensor:
     """Samples of a span that may reach over the ends of the recording, shape (1, 1, stop - start)."""
     start, stop = span
@@ -50,7 +50,7 @@ def _padded(
     # A reflection of k samples needs k + 1 real ones, which may be one more than the frames themselves.
     low = max(0, min(start, n_samples - right - 1)) if right else max(0, start)
     high = min(n_samples, max(stop, left + 1)) if left else min(n_samples, stop)
-    samples = read(low, high).to(front_end.window.device)[None]
+    samples = read(low, high).to(front_end.constant.device)[None]
     padded = front_end.pad(samples, left=left, right=right)
     skipped = start + left - low
     return padded[..., skipped : skipped + stop - start]

@@ -16,25 +16,13 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tessera.core.backbone import build_adn, build_down, build_gate, conv
+from tessera.core.backbone import AxisNorm, build_adn, build_down, conv
+from tessera.core.backbone.plugs import Place, Plug, gate_at
 
 InputNormAxis = Literal["frequency", "time", "none"]
 StepPool = Literal["last", "mean"]
 
 PAPER_POOLS = ((2, 2), (3, 3), (4, 4), (4, 4))
-
-
-class InputNorm(nn.Module):
-    """Batch norm of (B, 1, F, T) with one mean and variance per frequency band, or per frame."""
-
-    def __init__(self, features: int, *, axis: Literal["frequency", "time"]) -> None:
-        super().__init__()
-        self.axis = 2 if axis == "frequency" else 3
-        self.norm = nn.BatchNorm2d(features)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 1, F, T) -> (B, 1, F, T)."""
-        return self.norm(x.transpose(1, self.axis)).transpose(1, self.axis)
 
 
 class CRNN(nn.Module):
@@ -58,7 +46,7 @@ class CRNN(nn.Module):
         pad_frames: Frames added on each side; None follows the rule above.
         dropout: After each convolution block.
         head_dropout: Before the classifier.
-        gate: Name of the gate between each block's activation and its pool.
+        gate: Plug of the gate between each block's activation and its pool.
     """
 
     def __init__(
@@ -75,7 +63,7 @@ class CRNN(nn.Module):
         pad_frames: int | None = None,
         dropout: float = 0.1,
         head_dropout: float = 0.3,
-        gate: str = "identity",
+        gate: Plug = "identity",
     ) -> None:
         super().__init__()
         bands = n_mels // math.prod(frequency for frequency, _ in pools)
@@ -135,8 +123,8 @@ class CRNN(nn.Module):
             )
         if self.input_frames is not None:
             padded = self.input_frames + sum(self._padding(self.input_frames))
-            return InputNorm(padded, axis="time")
-        return InputNorm(self.n_mels, axis="frequency") if axis == "frequency" else nn.Identity()
+            return AxisNorm(padded, axis=3)
+        return AxisNorm(self.n_mels, axis=2) if axis == "frequency" else nn.Identity()
 
     def _check_input(self, x: Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != 1 or x.shape[2] != self.n_mels:
@@ -156,12 +144,12 @@ class CRNN(nn.Module):
 
 
 def _block(
-    c_in: int, c_out: int, pool: tuple[int, int], *, stage: int, dropout: float, gate: str
+    c_in: int, c_out: int, pool: tuple[int, int], *, stage: int, dropout: float, gate: Plug
 ) -> nn.Module:
     return nn.Sequential(
         conv(2, c_in, c_out, kernel=3, padding=1),
         build_adn("bn_elu", 2, c_out, "mid", stage),
-        build_gate(gate, 2, c_out),
+        gate_at(gate, Place(stage=stage), 2, c_out),
         build_down("max", 2, c_out, c_out, pool),
         nn.Dropout(dropout),
     )

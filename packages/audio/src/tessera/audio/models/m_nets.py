@@ -2,7 +2,8 @@
 
 Dai, Dai, Qu, Li, Das, "Very Deep Convolutional Neural Networks for Raw Waveforms", arXiv 1610.00087.
 Input of the paper: 4 s at 8 kHz, each clip standardised to mean 0 and variance 1. Differences: logits
-come without the softmax; an optional gate, another head and dropout before it.
+come without the softmax; an optional gate, another head and dropout before it. The paper's variants M3-fc to
+M34-fc, whose two fully connected layers take the place of the mean over time, are ``head="fc"``.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from tessera.core.backbone import build_adn, build_down, build_gate, build_head, conv
+from tessera.core.backbone import build_adn, build_down, build_head, conv
+from tessera.core.backbone.plugs import Place, Plug, gate_at
 
 VariantName = Literal["m3", "m5", "m11", "m18", "m34-res"]
 
 POOL = 4
 STEM_STRIDE = 4
+FC_UNITS = 1000  # from memory of the paper; its counts of 129 M for M3-fc and 18 M for M5-fc agree
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,11 @@ VARIANTS: dict[VariantName, Variant] = {
 class PlainBlock(nn.Sequential):
     """Convolution of 3 samples, batch norm, ReLU, gate: (B, c_in, T) -> (B, c_out, T)."""
 
-    def __init__(self, c_in: int, c_out: int, *, stage: int, gate: str) -> None:
+    def __init__(self, c_in: int, c_out: int, *, stage: int, gate: Plug) -> None:
         super().__init__(
             conv(1, c_in, c_out, kernel=3, padding=1),
             build_adn("bn_relu", 1, c_out, "mid", stage),
-            build_gate(gate, 1, c_out),
+            gate_at(gate, Place(stage=stage), 1, c_out),
         )
 
 
@@ -64,7 +67,7 @@ class ResidualBlock(nn.Module):
     c1, ...). The sum is normalised once more before its ReLU.
     """
 
-    def __init__(self, c_in: int, c_out: int, *, stage: int, gate: str) -> None:
+    def __init__(self, c_in: int, c_out: int, *, stage: int, gate: Plug) -> None:
         super().__init__()
         self.repeats = c_out // c_in
         self.branch = nn.Sequential(
@@ -72,7 +75,7 @@ class ResidualBlock(nn.Module):
             build_adn("bn_relu", 1, c_out, "first", stage),
             conv(1, c_out, c_out, kernel=3, padding=1),
             build_adn("bn_relu", 1, c_out, "last", stage),
-            build_gate(gate, 1, c_out),
+            gate_at(gate, Place(stage=stage), 1, c_out),
         )
         self.post_add = build_adn("bn_relu", 1, c_out, "post_add", stage, norm_after_add=True)
 
@@ -82,6 +85,28 @@ class ResidualBlock(nn.Module):
         return self.post_add(self.branch(x) + shortcut)
 
 
+class FlatHead(nn.Sequential):
+    """Two fully connected layers over a map of one size, then the classes: (B, C, T) -> (B, K).
+
+    Args:
+        channels: C.
+        frames: T.
+        num_classes: K.
+        dropout: Before the last layer.
+    """
+
+    def __init__(self, channels: int, frames: int, num_classes: int, *, dropout: float) -> None:
+        super().__init__(
+            nn.Flatten(),
+            nn.Linear(channels * frames, FC_UNITS),
+            nn.ReLU(inplace=True),
+            nn.Linear(FC_UNITS, FC_UNITS),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(FC_UNITS, num_classes),
+        )
+
+
 class MNet(nn.Module):
     """Sound samples (B, 1, T) -> logits (B, K).
 
@@ -89,8 +114,9 @@ class MNet(nn.Module):
         num_classes: K.
         variant: Column of the paper's table.
         stem_kernel: Samples under the first filters, an even number: 80, or the paper's 8 and 320.
-        gate: Name of the gate after each plain block, or before each addition.
-        head: Name of the head over the stage maps.
+        gate: Plug of the gate after each plain block, or before each addition.
+        head: Name of the head over the stage maps, or ``fc`` for the paper's fully connected layers.
+        samples: T, needed for the head ``fc`` and for no other.
         dropout: Before the head's linear layer; the paper has none.
     """
 
@@ -100,8 +126,9 @@ class MNet(nn.Module):
         *,
         variant: VariantName = "m5",
         stem_kernel: int = 80,
-        gate: str = "identity",
+        gate: Plug = "identity",
         head: str = "mean",
+        samples: int | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -123,13 +150,15 @@ class MNet(nn.Module):
             build_adn("bn_relu", 1, table.stem, "stem"),
         )
         self.stages = nn.ModuleList(_stages(table, gate=gate))
-        self.head = build_head(head, 1, [width for width, _ in table.stages], num_classes, dropout=dropout)
         self.min_samples = STEM_STRIDE * POOL ** (len(table.stages) + table.last_pool)
+        self.samples = samples
+        self.head = self._head(head, [width for width, _ in table.stages], num_classes, dropout=dropout)
         self.apply(_init_glorot)
 
     def forward(self, x: Tensor) -> Tensor:
         """Samples (B, 1, T) -> logits (B, K); T at least `min_samples`."""
-        return self.head(self.stage_maps(x))
+        maps = self.stage_maps(x)
+        return self.head(maps[-1] if self.samples is not None else maps)
 
     def stage_maps(self, x: Tensor) -> list[Tensor]:
         """Samples (B, 1, T) -> the stages' outputs (B, C_i, T_i), T_i a quarter of the one before or so."""
@@ -140,6 +169,11 @@ class MNet(nn.Module):
                 f"MNet: {x.shape[-1]} samples are too few; expected at least {self.min_samples}. "
                 "Pad the clips with zeros or take longer ones"
             )
+        if self.samples is not None and x.shape[-1] != self.samples:
+            raise ValueError(
+                f"MNet: {x.shape[-1]} samples, but head='fc' was built for {self.samples}; "
+                "cut the clips to that length or use head='mean'"
+            )
         x = self.stem(x)
         maps = []
         for stage in self.stages:
@@ -147,8 +181,21 @@ class MNet(nn.Module):
             maps.append(x)
         return maps
 
+    def _head(self, head: str, widths: list[int], num_classes: int, *, dropout: float) -> nn.Module:
+        if (head == "fc") != (self.samples is not None):
+            raise ValueError(
+                f"MNet: head={head!r} with samples={self.samples}; "
+                "give the number of samples for head='fc' and None for the others"
+            )
+        if self.samples is None:
+            return build_head(head, 1, widths, num_classes, dropout=dropout)
+        frames = self.samples // self.min_samples
+        if frames < 1:
+            raise ValueError(f"MNet: samples={self.samples} are too few; expected at least {self.min_samples}")
+        return FlatHead(widths[-1], frames, num_classes, dropout=dropout)
 
-def _stages(table: Variant, *, gate: str) -> list[nn.Module]:
+
+def _stages(table: Variant, *, gate: Plug) -> list[nn.Module]:
     """For each stage a pool, then its blocks, and the last pool where the table has one."""
     block = ResidualBlock if table.residual else PlainBlock
     stages: list[nn.Module] = []
