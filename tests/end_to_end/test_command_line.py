@@ -210,6 +210,8 @@ def test_folds_make_an_ensemble_evaluated_on_cases_its_members_did_not_see(
     assert (
         next(m for m in card["metrics"] if m["name"] == "accuracy")["n"] == 10 + 5
     )  # folds take turns by blocks of five classes
+    calibration = json.loads((tmp_path / "cv" / "bundle" / "calibration.json").read_text())
+    assert sum(curve["n_positive"] for curve in calibration["curves"].values()) == 15
     assert (
         tessera("predict", tmp_path / "cv" / "bundle", scenes / "audio", "--out", tmp_path / "p", "-q").code
         == 0

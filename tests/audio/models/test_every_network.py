@@ -10,9 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from tessera.audio.models.crnn import CRNN
+from tessera.audio.models.efficient_tdnn import Subnet, TDNNClassifier
+from tessera.audio.models.k_nets import KNet
 from tessera.audio.models.m_nets import VARIANTS, MNet
+from tessera.audio.models.tf_nets import TFNet
 
 CLASSES = 5
+POOLS_1D = ((1, 4), (1, 3), (1, 2), (1, 2))
+TDNN = Subnet((32, 16, 24), (5, 3, 1), 24)
 Make = Callable[[], nn.Module]
 NETWORKS: dict[str, tuple[Make, tuple[int, ...]]] = {
     "crnn": (lambda: CRNN(CLASSES), (1, 96, 157)),
@@ -20,6 +25,13 @@ NETWORKS: dict[str, tuple[Make, tuple[int, ...]]] = {
     "crnn-time-eca": (lambda: CRNN(CLASSES, input_bn="time", input_frames=111, gate="eca"), (1, 96, 111)),
     **{v: (partial(MNet, CLASSES, variant=v), (1, 2501)) for v in VARIANTS},
     "m5-se": (lambda: MNet(CLASSES, gate="se", head="mean_max", dropout=0.2), (1, 2501)),
+    "m11-fc": (lambda: MNet(CLASSES, variant="m11", head="fc", samples=2501), (1, 2501)),
+    "k2c2": (lambda: KNet(CLASSES, pools=((2, 3), (2, 2), (2, 2), (3, 2), (4, 2))), (1, 96, 111)),
+    "k2c1": (lambda: KNet(CLASSES, variant="k2c1", pools=(*POOLS_1D, (1, 1))), (1, 96, 111)),
+    "k1c2": (lambda: KNet(CLASSES, variant="k1c2", pools=POOLS_1D, n_mels=31), (1, 31, 111)),
+    "tf-square": (lambda: TFNet(CLASSES, layers=5, hidden=50), (1, 41, 61)),
+    "tf-vertical": (lambda: TFNet(CLASSES, filters="vertical", hidden=50), (1, 96, 61)),
+    "tdnn": (lambda: TDNNClassifier(CLASSES, subnet=TDNN, n_mels=33), (1, 33, 61)),
     "m34-eca": (lambda: MNet(CLASSES, variant="m34-res", gate="eca", stem_kernel=8), (1, 2501)),
 }
 every_network = pytest.mark.parametrize(("make", "shape"), NETWORKS.values(), ids=NETWORKS)

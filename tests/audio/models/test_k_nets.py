@@ -55,7 +55,13 @@ def test_parameters_of_k2c2_for_50_tags_equal_the_sheet(
 
 @pytest.mark.parametrize(
     ("a", "b", "total"),
-    [(43, 87, 100_245), (72, 145, 249_450), (106, 212, 507_024), (152, 304, 1_005_526), (265, 535, 2_986_347)],
+    [
+        (43, 87, 100_245),
+        (72, 145, 249_450),
+        (106, 212, 507_024),
+        (152, 304, 1_005_526),
+        (265, 535, 2_986_347),
+    ],
 )
 def test_parameters_of_k2c1_for_50_tags_equal_the_sheet(a: int, b: int, total: int) -> None:
     assert count("k2c1", (a, a, a, b, b), **TIME) == total
@@ -77,9 +83,7 @@ def test_parameters_of_k1c2_for_50_tags_equal_the_sheets_reading(a: int, b: int,
         ("k1c2", [(96, 341), (96, 68), (96, 8), (96, 1)]),
     ],
 )
-def test_maps_of_the_papers_clip_equal_the_sheet(
-    variant: VariantName, shapes: list[tuple[int, int]]
-) -> None:
+def test_maps_of_the_papers_clip_equal_the_sheet(variant: VariantName, shapes: list[tuple[int, int]]) -> None:
     with torch.device("meta"):
         network, x = KNet(50, variant=variant).eval(), torch.zeros(1, 1, 96, FRAMES)
     found = []
@@ -127,9 +131,7 @@ def test_bands_left_by_the_pools_join_the_channels() -> None:
 
 
 def test_hidden_layers_are_two_where_the_convolution_has_one_dimension() -> None:
-    linear = {
-        variant: sum(isinstance(m, nn.Linear) for m in tiny(variant).modules()) for variant in VARIANTS
-    }
+    linear = {variant: sum(isinstance(m, nn.Linear) for m in tiny(variant).modules()) for variant in VARIANTS}
     assert linear == {"k2c2": 1, "k2c1": 3, "k1c2": 3}
 
 

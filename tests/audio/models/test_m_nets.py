@@ -35,6 +35,36 @@ def test_parameters_for_10_classes_equal_the_sheet(variant: VariantName, total: 
 
 
 @pytest.mark.parametrize(
+    ("variant", "total"),
+    [
+        ("m3", 129_230_634),
+        ("m5", 17_437_994),
+        ("m11", 18_665_322),
+        ("m18", 20_562_666),
+        ("m34-res", 16_896_314),
+    ],
+)
+def test_parameters_of_the_fc_variants_equal_the_sheet(variant: VariantName, total: int) -> None:
+    with torch.device("meta"):
+        network, x = MNet(10, variant=variant, head="fc", samples=EIGHT_KHZ_4_S), torch.zeros(1, 1, 32_000)
+        assert network.eval()(x).shape == (1, 10)
+    assert parameter_count(network) == total
+
+
+def test_fc_variant_is_built_for_one_length() -> None:
+    network = MNet(3, variant="m3", head="fc", samples=640)
+    assert network(torch.randn(2, 1, 640)).shape == (2, 3)
+    with pytest.raises(ValueError, match="641 samples, but head='fc' was built for 640"):
+        network(torch.randn(2, 1, 641))
+    with pytest.raises(ValueError, match="give the number of samples for head='fc'"):
+        MNet(3, head="fc")
+    with pytest.raises(ValueError, match="None for the others"):
+        MNet(3, samples=32_000)
+    with pytest.raises(ValueError, match="samples=63 are too few; expected at least 64"):
+        MNet(3, variant="m3", head="fc", samples=63)
+
+
+@pytest.mark.parametrize(
     ("variant", "megamacs"),
     [("m3", 557.06), ("m5", 278.53), ("m11", 224.99), ("m18", 396.62), ("m34-res", 451.74)],
 )

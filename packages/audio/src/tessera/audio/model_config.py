@@ -62,7 +62,9 @@ class KNetConfig(Config):
     kind: Literal["k2c2", "k2c1", "k1c2"]
     widths: tuple[Width, ...] | None = Field(None, min_length=1, description="null: those of the kind")
     pools: tuple[Pool, ...] | None = Field(
-        None, min_length=1, description="(frequency, time) a block; null: the paper's, for 1280 frames or more"
+        None,
+        min_length=1,
+        description="(frequency, time) a block; null: the paper's, for 1280 frames or more",
     )
     parameters: Budget | None = Field(None, description=BUDGET)
     input_bn: Literal["frequency", "none"] = "frequency"
@@ -81,9 +83,7 @@ class KNetConfig(Config):
 
         widths = self.widths or VARIANTS[self.kind].widths
         with as_config_error(f"this {self.kind} cannot be built"):
-            network = build(
-                widths if self.parameters is None else widths_for(self.parameters, widths, build)
-            )
+            network = build(widths if self.parameters is None else widths_for(self.parameters, widths, build))
             if shape[2] < network.min_frames:
                 raise ValueError(
                     f"model.pools need {network.min_frames} frames, a window has {shape[2]}; take smaller "

@@ -76,9 +76,7 @@ class SearchSpace:
 
         def choose(old: Sequence[int], among: Sequence[int]) -> tuple[int, ...]:
             drawn, again = _ints(rng.choice(among, layers)), rng.random(layers) < rate
-            return tuple(
-                drawn[i] if i >= len(old) or again[i] else old[i] for i in range(layers)
-            )
+            return tuple(drawn[i] if i >= len(old) or again[i] else old[i] for i in range(layers))
 
         widths, kernels = choose(subnet.widths, self.widths), choose(subnet.kernels, self.kernels)
         return Subnet(widths, kernels, fresh.concat if rng.random() < rate else subnet.concat)

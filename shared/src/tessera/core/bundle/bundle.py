@@ -159,7 +159,8 @@ def combine(folder: Path, bundles: Sequence[Bundle]) -> Bundle:
     """One bundle of all members, for instance of the folds of a cross-validation.
 
     The temperature is the members' geometric mean: each was fitted on its own validation data. Metrics
-    and thresholds are left out: they were measured on single members.
+    and thresholds are left out: they were measured on single members. Who has predictions of all cases
+    adds them with `update_card` and `update_calibration`.
     """
     if not bundles:
         raise BundleError("there is no bundle to combine", hint="name at least one")

@@ -103,7 +103,8 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's row; other callbacks find ``train_loss`` among the task's values."""
         task = cast(Task, pl_module)
-        task.values = {**task.values, "train_loss": self._train_loss()}  # that of the epoch before may stand there
+        # last, because the loss of the epoch before may be among them
+        task.values = {**task.values, "train_loss": self._train_loss()}
         self._append(trainer, task.values["train_loss"], task.values)
 
     def _of_all_ranks(self) -> list[tuple[float, int]]:

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tessera.core.bundle.bundle import Bundle, combine, update_card
+from tessera.core.bundle.bundle import Bundle, combine, update_calibration, update_card
 from tessera.core.config import load_yaml, validate
 from tessera.core.data.atomic import write_atomic
 from tessera.core.data.manifest import Manifest
 from tessera.core.data.splits import Split, check_classes, check_leaks, fold_names, make_split
 from tessera.core.errors import ConfigError, DataError
-from tessera.core.evaluation import Evaluation, evaluate, pool, write_predictions
+from tessera.core.evaluation import ClassPredictions, Evaluation, evaluate, pool, write_predictions
 from tessera.core.pipeline import Pipeline
 from tessera.core.report.report import Report
 from tessera.core.run_config import RunConfig
-from tessera.core.training.bundling import bundle_of_run
+from tessera.core.training.bundling import LEAST_CALIBRATION_CASES, bundle_of_run, with_thresholds
 from tessera.core.training.callbacks import Progress
 from tessera.core.training.fit import fit
 from tessera.core.training.run_folder import CONFIG, SPLITS, Run, fold_folder
@@ -149,7 +149,8 @@ def train_folds(
 ) -> Finished:
     """One run a fold below ``out``, their ensemble as ``out/bundle``, and an evaluation pooled over folds.
 
-    Each case is evaluated by the member that did not train on it. Finished folds are kept.
+    Each case is evaluated by the member that did not train on it; so are the ensemble's thresholds chosen.
+    Finished folds are kept.
     """
     manifest = Manifest.load(plan.data)
     known = fold_names(manifest.cases, plan.n_folds)
@@ -186,6 +187,8 @@ def _pool_folds(finished: Sequence[Finished], manifest: Manifest, *, out: Path) 
         split="cross-validation; each case by the member not trained on it",
     )
     ensemble = update_card(ensemble, metrics=records)
+    if isinstance(pooled, ClassPredictions) and len(pooled) >= LEAST_CALIBRATION_CASES:
+        ensemble = update_calibration(ensemble, with_thresholds(ensemble.calibration, pooled))
     write_atomic(out / CONFIG, (finished[0].folder / CONFIG).read_text(encoding="utf-8"))
     Report(out).write()
     return Finished(out, ensemble, evaluation)

@@ -44,7 +44,7 @@ class Subnet:
         if len(self.widths) < 2 or len(self.widths) != len(self.kernels):
             raise ValueError(
                 f"Subnet: {len(self.widths)} widths and {len(self.kernels)} kernels; "
-                "give one of each for the first layer and for each block, of which there is one at least"
+                "give one of each for the first layer and for each of at least one block"
             )
         if any(width < SCALE or width % SCALE for width in self.widths) or self.concat < 1:
             raise ValueError(f"Subnet: widths {self.widths} are not all multiples of {SCALE}")

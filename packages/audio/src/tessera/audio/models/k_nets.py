@@ -98,7 +98,10 @@ class KNet(nn.Module):
             self.blocks.append(_block(c_in, c_out, kernel, pool, rows=rows, dropout=dropout))
         sizes = [widths[-1] * bands, *[widths[-1]] * table.hidden]
         self.hidden = nn.Sequential(
-            *[_hidden(n_in, n_out, dropout=head_dropout) for n_in, n_out in zip(sizes, sizes[1:], strict=False)]
+            *[
+                _hidden(n_in, n_out, dropout=head_dropout)
+                for n_in, n_out in zip(sizes, sizes[1:], strict=False)
+            ]
         )
         self.dropout = nn.Dropout(head_dropout)
         self.classifier = nn.Linear(sizes[-1], num_classes)
@@ -111,9 +114,7 @@ class KNet(nn.Module):
 
     def _check_input(self, x: Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != 1 or x.shape[2] != self.n_mels:
-            raise ValueError(
-                f"KNet: the input has shape {tuple(x.shape)}; expected (B, 1, {self.n_mels}, T)"
-            )
+            raise ValueError(f"KNet: the input has shape {tuple(x.shape)}; expected (B, 1, {self.n_mels}, T)")
         frames = x.shape[-1]
         if frames < self.min_frames:
             raise ValueError(
@@ -142,9 +143,7 @@ def _block(
 
 
 def _hidden(n_in: int, n_out: int, *, dropout: float) -> nn.Module:
-    return nn.Sequential(
-        nn.Dropout(dropout), nn.Linear(n_in, n_out), build_adn("bn_elu", 1, n_out, "mid", 0)
-    )
+    return nn.Sequential(nn.Dropout(dropout), nn.Linear(n_in, n_out), build_adn("bn_elu", 1, n_out, "mid", 0))
 
 
 def _input_norm(axis: InputNormAxis, *, n_mels: int, frames: int | None) -> nn.Module:

@@ -191,7 +191,9 @@ class MNet(nn.Module):
             return build_head(head, 1, widths, num_classes, dropout=dropout)
         frames = self.samples // self.min_samples
         if frames < 1:
-            raise ValueError(f"MNet: samples={self.samples} are too few; expected at least {self.min_samples}")
+            raise ValueError(
+                f"MNet: samples={self.samples} are too few; expected at least {self.min_samples}"
+            )
         return FlatHead(widths[-1], frames, num_classes, dropout=dropout)
 
 
