@@ -1,4 +1,4 @@
-"""Networks for sound by their config: the k-nets, the nets on pictures of one size, the TDNN, and any by name."""
+"""Networks for sound by their config: the k-nets, the nets on pictures of one size, the TDNN, any by name."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_waveform_is_no_picture(model: dict[str, Any]) -> None:
         ({**K2C2, "pools": [[4, 4]]}, "2 widths and 1 pools"),
         ({**K2C2, "pools": [[4, 4], [8, 2]]}, "leave no frequency band"),
         ({"kind": "k2c1"}, "model.pools need 1280 frames, a window has 32"),
-        ({**K2C2, "parameters": 1000, "widths": [2, 300]}, "1,000 cannot be reached"),
+        ({"kind": "k2c2", "widths": [5], "pools": [[1, 4]], "parameters": 1018}, "nearest are 975 and 1,059"),
         ({**TDNN, "widths": [16, 8]}, "2 widths and 3 kernels"),
         ({**TDNN, "widths": [16, 8, 12]}, "not all multiples of 8"),
         ({"kind": "reference", "name": "efficient-tdnn"}, "it serves 1"),

@@ -108,9 +108,7 @@ def test_descent_beats_as_many_random_draws() -> None:
 def test_the_same_generator_gives_the_same_search() -> None:
     def run(seed: int) -> list[Subnet]:
         rng = np.random.default_rng(seed)
-        found = search(
-            lambda s: -s.concat, CostLimit(parameters=2_000_000), rng, population=8, generations=3
-        )
+        found = search(lambda s: -s.concat, CostLimit(parameters=2_000_000), rng, population=8, generations=3)
         return [one.subnet for one in found]
 
     assert run(5) == run(5) != run(6)

@@ -11,7 +11,7 @@ from torch import nn
 from tessera.audio.models.k_nets import VARIANTS, KNet, VariantName
 
 FRAMES = 1366  # 29.12 s at 12 kHz
-TIME = {"input_bn": "time", "input_frames": FRAMES}
+TIME: dict[str, Any] = {"input_bn": "time", "input_frames": FRAMES}
 
 
 def count(variant: VariantName, widths: tuple[int, ...] | None = None, **options: Any) -> int:
@@ -110,7 +110,9 @@ def test_k2c1_is_not_blind_to_the_order_of_bands() -> None:
 
 def test_an_even_kernel_looks_one_frame_back_and_two_ahead() -> None:
     network = tiny("k1c2", input_bn="none")
-    padding, convolution = network.blocks[0][0], network.blocks[0][1]
+    padding, convolution, *_ = network.blocks[0].children()
+    assert isinstance(convolution, nn.Conv2d)
+    assert convolution.bias is not None
     nn.init.ones_(convolution.weight)
     nn.init.zeros_(convolution.bias)
     impulse = torch.zeros(1, 1, 6, 9)

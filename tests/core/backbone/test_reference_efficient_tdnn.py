@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -85,3 +86,29 @@ def test_network_trains_evaluates_and_exports() -> None:
         size=(33,),
         expected=logits(6),
     )
+
+
+def test_widths_and_kernels_may_differ_from_block_to_block() -> None:
+    """The paper's mobile network: 2,416,416 parameters."""
+    with torch.device("meta"):
+        network = EfficientTDNN(width=384, inner=(256, 256, 256), kernels=(5, 3, 3, 3), concat=768)
+    assert sum(p.numel() for p in network.parameters()) == 2_416_416
+    kernels = [
+        module.kernel_size[0]
+        for module in EfficientTDNN(
+            8, 4, width=16, inner=(8, 24), kernels=(1, 5, 3), dilations=(2, 3)
+        ).modules()
+        if isinstance(module, nn.Conv1d) and module.dilation[0] > 1
+    ]
+    assert kernels == [5] * 7 + [3] * 7
+
+
+def test_layers_that_do_not_match_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 inner widths, 3 kernels after the first and 3 dilations"):
+        EfficientTDNN(inner=(8, 8))
+    with pytest.raises(ValueError, match="1 kernels after the first"):
+        EfficientTDNN(kernels=(5, 3))
+    with pytest.raises(ValueError, match="12 channels in 8 groups with a kernel of 3"):
+        EfficientTDNN(inner=(8, 12, 8))
+    with pytest.raises(ValueError, match="with a kernel of 4"):
+        EfficientTDNN(kernels=(5, 4, 3, 3))

@@ -43,8 +43,9 @@ SOUND = Pipeline(
         suffixes=(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"),
         description="Recordings at any sample rate and channel count, full scale = 1.",
     ),
-    citation="Choi et al. 2017 (CRNN, k-nets), arXiv:1609.04243; Dai et al. 2017 (M3 to M34), arXiv:1610.00087; "
-    "Huzaifah 2017 (tf), arXiv:1706.07156; Wang et al. 2022 (EfficientTDNN), arXiv:2103.13581",
+    citation="Choi et al. 2017 (CRNN, k-nets), arXiv:1609.04243; "
+    "Dai et al. 2017 (M3 to M34), arXiv:1610.00087; Huzaifah 2017 (tf), arXiv:1706.07156; "
+    "Wang et al. 2022 (EfficientTDNN), arXiv:2103.13581",
     licence="Apache-2.0",
     intended_use="Finding and naming sounds of the classes it was trained on, in recordings like those.",
     limits="Scores of sounds, places or recorders unlike the training data mean little; "

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tessera.audio.models.efficient_tdnn import LARGEST, Subnet, count_macs, count_parameters
+from tessera.audio.models.efficient_tdnn import Subnet, count_macs, count_parameters
 from tessera.core.errors import ConfigError
 
 RATIOS = (0.25, 0.35, 0.5, 0.75, 1.0)  # widths of the coarse space, paper

@@ -1,12 +1,13 @@
 """EfficientTDNN: a network over filter banks of speech, and the supernet its variants are cut from.
 
-Wang et al., "EfficientTDNN: Efficient Architecture Search for Speaker Recognition", arXiv 2103.13581; the layers
-are in `tessera.core.backbone.reference.efficient_tdnn`. A `Subnet` says depth, widths, kernels and the channels
-pooled; `TDNNClassifier` is one of them with classes after its embedding. `SuperTDNN` holds the weights of the
-largest, answers as any subnet, and `export`s it. Shared are the first channels of each layer (in the Res2Net
-convolution: of each of its groups), the first blocks, and the middle taps of each kernel, multiplied by a learnt
-matrix that starts as the identity. A subnet's batch norms have the largest network's statistics until
-`refit_norms` measures its own, without which the smaller ones answer badly (paper: error rates of 20 % and more).
+Wang et al., "EfficientTDNN: Efficient Architecture Search for Speaker Recognition", arXiv 2103.13581; the
+layers are in `tessera.core.backbone.reference.efficient_tdnn`. A `Subnet` says depth, widths, kernels and the
+channels pooled; `TDNNClassifier` is one of them with classes after its embedding. `SuperTDNN` holds the
+weights of the largest, answers as any subnet, and `export`s it. Shared are the first channels of each layer
+(in the Res2Net convolution: of each of its groups), the first blocks, and the middle taps of each kernel,
+multiplied by a learnt matrix that starts as the identity. A subnet's batch norms have the largest network's
+statistics until `refit_norms` measures its own, without which the smaller ones answer badly (paper: error
+rates of 20 % and more).
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def count_parameters(subnet: Subnet, *, n_mels: int = 80, embedding: int = 192) 
 
 
 def count_macs(subnet: Subnet, *, frames: int = 300, n_mels: int = 80, embedding: int = 192) -> int:
-    """Multiply-adds as the paper counts them: convolutions, linear layers, and two a value of a batch norm."""
+    """Multiply-adds as the paper counts them: of convolutions, linear layers, and two a normed value."""
     width, *inner = subnet.widths
     first, *kernels = subnet.kernels
     a_frame = n_mels * width * first + 2 * width
@@ -194,11 +195,8 @@ class SuperTDNN(nn.Module):
             layer = name.rpartition(".")[0]
             if layer not in places:
                 continue  # a block too deep
-            place = places[layer]
-            for axis, kept in enumerate((place.rows, place.columns)[: value.ndim]):
-                if kept is not None:
-                    value = value.index_select(axis, torch.tensor(kept, device=value.device))
-            cut[name] = self._crop(name, value, place.kernel) if value.ndim == 3 else value
+            kept = places[layer].keep(value)
+            cut[name] = self._crop(name, kept, places[layer].kernel) if kept.ndim == 3 else kept
         return cut
 
     def _crop(self, name: str, weight: Tensor, taps: int) -> Tensor:
@@ -220,6 +218,13 @@ class _Place:
     rows: list[int] | None
     columns: list[int] | None = None
     kernel: int = 1
+
+    def keep(self, value: Tensor) -> Tensor:
+        """(C_out, C_in, ...) -> its kept rows and columns."""
+        for axis, kept in enumerate((self.rows, self.columns)[: value.ndim]):
+            if kept is not None:
+                value = value.index_select(axis, torch.tensor(kept, device=value.device))
+        return value
 
 
 def _places(subnet: Subnet, largest: Subnet) -> dict[str, _Place]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -98,10 +99,7 @@ class KNet(nn.Module):
             self.blocks.append(_block(c_in, c_out, kernel, pool, rows=rows, dropout=dropout))
         sizes = [widths[-1] * bands, *[widths[-1]] * table.hidden]
         self.hidden = nn.Sequential(
-            *[
-                _hidden(n_in, n_out, dropout=head_dropout)
-                for n_in, n_out in zip(sizes, sizes[1:], strict=False)
-            ]
+            *[_hidden(n_in, n_out, dropout=head_dropout) for n_in, n_out in pairwise(sizes)]
         )
         self.dropout = nn.Dropout(head_dropout)
         self.classifier = nn.Linear(sizes[-1], num_classes)
@@ -131,7 +129,7 @@ class KNet(nn.Module):
 def _block(
     c_in: int, c_out: int, kernel: tuple[int, int], pool: tuple[int, int], *, rows: int, dropout: float
 ) -> nn.Module:
-    """Convolution with zeros around time and ``rows`` around frequency, batch norm, ELU, max pool, dropout."""
+    """Convolution with ``rows`` of zeros around frequency, batch norm, ELU, max pool, dropout."""
     before, after = (kernel[1] - 1) // 2, kernel[1] // 2  # an even kernel looks one frame further ahead
     return nn.Sequential(
         nn.ZeroPad2d((before, after, rows, rows)),

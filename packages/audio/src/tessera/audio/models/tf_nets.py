@@ -43,7 +43,7 @@ class TFNet(nn.Module):
         num_classes: K.
         layers: 3 or 5, convolutions and fully connected layers together.
         filters: ``square`` kernels of 3 x 3, or ``vertical`` ones over all rows and 3 frames.
-        size: (rows, frames) of the picture inside; the paper has (37, 50) for short frames, (154, 12) for long.
+        size: (rows, frames) of the picture inside; the paper has (37, 50) for short frames, else (154, 12).
         hidden: Units of the first fully connected layer.
         dropout: After the first pool and after the first fully connected layer.
     """

@@ -5,8 +5,8 @@ On a CPU a loop beats tree scans: they do log(L) times the work. Per step only o
 next piece uses again. Kept for the backward pass is the state at the start of each piece; the states
 between are computed again. So no tensor grows with L x N, only with sqrt(L) x N.
 
-Where a step is so small that calling the operation costs more than its arithmetic, the forward pass runs a
-few pieces side by side from a zero state, with their products of decays, then adds what each inherits.
+Where a step is so small that calling the operation costs more than its arithmetic, the forward pass runs
+many half pieces side by side from a zero state, with their products of decays, then adds what each inherits.
 
 Inside, time comes first and channels last: (T, B, G, N, R), G groups of R = D / G channels.
 """
@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 SHORTEST_PIECE = 16
-SIDE_BY_SIDE = 4  # pieces
-FEW_VALUES = 8192  # of a step, below which pieces run side by side
+SIDE_BY_SIDE = 16  # half pieces
+FEW_VALUES = 8192  # of a step, up to which half pieces run side by side
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class _Layout:
 
 
 def piece_length(length: int) -> int:
-    """Steps in a piece: about the square root of the length."""
-    return max(SHORTEST_PIECE, math.isqrt(length))
+    """Steps in a piece: about the square root of the length, and even."""
+    return max(SHORTEST_PIECE, math.isqrt(length) // 2 * 2)
 
 
 def piece_count(length: int) -> int:
@@ -93,19 +93,19 @@ def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> t
     """
     layout = _Layout(u, delta, A, B, C)
     few = layout.buffer(1).numel() <= FEW_VALUES
-    span = layout.span * (SIDE_BY_SIDE if few else 1)
+    span = layout.span // 2 * (SIDE_BY_SIDE if few else 2)
     decay, states = layout.buffer(span), layout.buffer(span + 1)
     states[0] = 0
     before = layout.buffer(piece_count(layout.length))
     y = torch.empty_like(layout.u)
     rows = decay.unbind(), states.unbind()
-    pieces = [values.view(-1, layout.span, *values.shape[1:]) for values in (decay, states[1:])]
-    columns = [values.unbind(1) for values in pieces]
+    halves = [values.view(-1, layout.span // 2, *values.shape[1:]) for values in (decay, states[1:])]
+    columns = [values.unbind(1) for values in halves]
     for piece in layout.pieces(span):
         size, first = len(piece.step), piece.time.start // layout.span
         _fill(piece, layout.rate, decay=decay[:size], states=states[: size + 1])
         if few and size == span:
-            _run_side_by_side(pieces, columns, states[0])
+            _run_side_by_side(halves, columns, states[0])
         else:
             _run(size, rows)
         starts = states[: size : layout.span]
