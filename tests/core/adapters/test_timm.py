@@ -91,7 +91,7 @@ def test_pytorch_files_and_one_channel_are_loaded_too(tmp_path: Path, weights: P
 
 
 def test_missing_file_names_where_to_fetch_it(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nothing is downloaded(?s:.*)huggingface.co/timm/test_resnet"):
+    with pytest.raises(ConfigError, match=r"nothing is downloaded(?s:.*)tessera fetch timm:test_resnet"):
         TimmEncoder(NAME, weights=tmp_path / "none.safetensors", **PLAIN)
 
 

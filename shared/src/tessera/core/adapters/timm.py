@@ -119,7 +119,9 @@ def _check_weights(name: str, weights: Path, mean: Values | None, std: Values | 
             f"no weights for {name}",
             found=f"no file {weights}",
             expected="a local safetensors or PyTorch file; nothing is downloaded here",
-            hint=f"fetch {expected['address'] or 'the weights from their makers'} and name the file",
+            hint=f"tessera fetch timm:{name} brings them and prints these lines of the config"
+            if expected["address"]
+            else "get the weights from their makers and name the file",
         )
     if mean is None or std is None:
         raise ConfigError(

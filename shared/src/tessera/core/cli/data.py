@@ -140,7 +140,7 @@ def list_manifests(as_json: Json = False) -> None:
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(help="A manifest's id or path.")],
+    name: Annotated[str, typer.Argument(help="A manifest's id or path, or timm:MODEL for its weights.")],
     dest: Annotated[Path | None, typer.Option(help="Where to; default: the cache folder.")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -148,6 +148,9 @@ def fetch(
     from tessera.core.data.fetch import fetch as fetch_files
     from tessera.core.data.manifest import Manifest
 
+    if name.startswith("timm:"):
+        _fetch_timm(name.removeprefix("timm:"), dest, quiet=quiet)
+        return
     manifest = Manifest.load(name)
     with progress(f"fetching {manifest.info.id}", quiet=quiet) as show:
         show(0, manifest.total_bytes)
@@ -160,6 +163,16 @@ def fetch(
     )
     if result.failures:
         raise typer.Exit(3)
+
+
+def _fetch_timm(name: str, dest: Path | None, *, quiet: bool) -> None:
+    from tessera.core.adapters.timm_weights import fetch_weights
+    from tessera.core.config import dump_yaml
+
+    with progress(f"fetching {name}", quiet=quiet) as show:
+        weights = fetch_weights(name, dest=dest, progress=show.advance)
+    remark(f"SHA-256 {weights.sha256}; in a config:", quiet=quiet)
+    typer.echo(dump_yaml({"model": {"encoder": weights.encoder()}}), nl=False)
 
 
 def _pipeline_of_domain(domain: str) -> Pipeline:

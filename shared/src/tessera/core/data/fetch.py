@@ -89,6 +89,41 @@ def fetch(
     return FetchReport(folder, outcomes.count("present"), outcomes.count("fetched"), failures)
 
 
+def download(url: str, target: Path, *, progress: Progress | None = None) -> str:
+    """Download a file that no manifest lists, resumed where it was cut; returns its SHA-256.
+
+    A file that is there is taken as it is.
+    """
+    import pooch
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    part = target.with_name(target.name + ".part")
+    try:
+        downloader = _Resuming(part, _size(url), progress or (lambda count: None))
+        pooch.retrieve(url, known_hash=None, fname=target.name, path=target.parent, downloader=downloader)
+    except _BadMirrorError as error:
+        raise DataError(
+            f"cannot fetch {url}", found=error, hint="fetch again later: what has arrived is kept"
+        ) from None
+    return sha256_file(target)
+
+
+def _size(url: str) -> int:
+    """How many bytes a mirror says the file has."""
+    request = urllib.request.Request(
+        url, headers={"User-Agent": "tessera", "Accept-Encoding": "identity"}, method="HEAD"
+    )
+    try:
+        with _opener(url).open(request, timeout=TIMEOUT_S) as response:
+            return int(response.headers["Content-Length"])
+    except urllib.error.HTTPError as error:
+        raise _BadMirrorError(f"HTTP {error.code} {error.reason}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise _BadMirrorError(f"no connection: {error}") from None
+    except (TypeError, ValueError):
+        raise _BadMirrorError("it does not say how large the file is") from None
+
+
 def _listed(manifest: Manifest) -> Iterator[tuple[str, ListedFile]]:
     for case in manifest.cases:
         for reference in case.all_files():
