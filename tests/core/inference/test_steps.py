@@ -196,7 +196,7 @@ def test_steps_come_from_a_bundle_of_the_synthetic_pipeline(tmp_path: Path) -> N
     target = synthetic.synthetic_targets()["label"]
     bundle = SimpleNamespace(
         path=tmp_path, pipeline=synthetic.SYNTHETIC, config=config, digest="d" * 64,
-        card=SimpleNamespace(target=target), calibration=SimpleNamespace(temperature=2.0),
+        card=SimpleNamespace(target=target), calibration=SimpleNamespace(temperature=2.0, fusion=None),
         networks=lambda device: [synthetic.network(config, n_outputs=3).eval()],
     )  # fmt: skip
     steps = Steps.from_bundle(bundle, device="cpu")

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tessera.core import pipeline as pipelines
-from tessera.core.bundle.card import Calibration, Card
+from tessera.core.bundle.card import Calibration, Card, MemberFusion
 from tessera.core.bundle.sums import check_sums, rewrite, write_sums
 from tessera.core.config import dump_yaml, load_yaml, validate
 from tessera.core.data.atomic import write_atomic
@@ -28,6 +28,10 @@ from tessera.core.pipeline import Pipeline
 from tessera.core.run_config import RunConfig
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+SAME_READING = (
+    "each input is read and cut once for all members: train them with the same data and inference sections; "
+    "features and model may differ"
+)
 GOLDEN_ROWS = 2
 GOLDEN_TOLERANCE = 1e-3  # largest difference of raw outputs between machines
 
@@ -155,8 +159,10 @@ def write_bundle(
     return replace(draft, path=folder, digest=_digest(sums, card))
 
 
-def combine(folder: Path, bundles: Sequence[Bundle]) -> Bundle:
-    """One bundle of all members, for instance of the folds of a cross-validation.
+def combine(folder: Path, bundles: Sequence[Bundle], *, fusion: MemberFusion | None = None) -> Bundle:
+    """One bundle of all members, for instance of the folds of a cross-validation, or of several networks.
+
+    Members may differ in front end and network, but each recording is cut once, so not in how they read it.
 
     The temperature is the members' geometric mean: each was fitted on its own validation data. Metrics
     and thresholds are left out: they were measured on single members. Who has predictions of all cases
@@ -165,23 +171,35 @@ def combine(folder: Path, bundles: Sequence[Bundle]) -> Bundle:
     if not bundles:
         raise BundleError("there is no bundle to combine", hint="name at least one")
     first = bundles[0]
-    for other in bundles[1:]:
+    for other in bundles:
         for name in ("pipeline", "target_name", "target", "input_shape"):
             found, expected = getattr(other.card, name), getattr(first.card, name)
             if found != expected:
                 raise BundleError(
-                    f"{other.path} and {first.path} differ in their {name}", found=found, expected=expected
+                    f"{other.path} and {first.path} differ in their {name}",
+                    found=found,
+                    expected=expected,
+                    hint=SAME_READING if name == "input_shape" else None,
                 )
+        if other.calibration.fusion is not None:
+            raise BundleError(
+                f"{other.path} is an ensemble with a fusion of its own, which would be lost",
+                hint="combine the bundles it was made of",
+            )
     temperatures = torch.tensor([b.calibration.temperature for b in bundles], dtype=torch.float64)
     card = first.card.model_copy(
         update={
+            "preset": " + ".join(dict.fromkeys(b.card.preset for b in bundles)),
+            "parameters": max(b.card.parameters for b in bundles),
             "members": sum(b.card.members for b in bundles),
             "training": tuple(record for b in bundles for record in b.card.training),
             "metrics": (),
         }
     )
     calibration = Calibration(
-        temperature=float(temperatures.log().mean().exp()), n=sum(b.calibration.n for b in bundles)
+        temperature=float(temperatures.log().mean().exp()),
+        n=sum(b.calibration.n for b in bundles),
+        fusion=fusion,
     )
     members = [Member(b.configs[i], b.weights(i)) for b in bundles for i in range(b.card.members)]
     return write_bundle(folder, pipeline=first.pipeline, card=card, members=members, calibration=calibration)
@@ -257,12 +275,15 @@ def _check_members(members: Sequence[Member], card: Card) -> None:
     first = members[0].config
     for i, member in enumerate(members[1:], start=1):
         for section in ("data", "inference"):
-            if getattr(member.config, section) != getattr(first, section):
+            found = getattr(member.config, section).model_dump(mode="json")
+            expected = getattr(first, section).model_dump(mode="json")
+            differing = [name for name in {**found, **expected} if found.get(name) != expected.get(name)]
+            if differing:
                 raise BundleError(
                     f"member {i} reads its input differently from member 0",
-                    found=getattr(member.config, section),
-                    expected=getattr(first, section),
-                    hint=f"train all members with the same '{section}' section",
+                    found=", ".join(f"{section}.{name} {found.get(name)}" for name in differing),
+                    expected=", ".join(f"{section}.{name} {expected.get(name)}" for name in differing),
+                    hint=SAME_READING,
                 )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tessera.core.config import Config
 from tessera.core.data.targets import TargetSpec
@@ -80,6 +80,29 @@ class ThresholdCurve(Config):
         )
 
 
+class MemberFusion(Config):
+    """How the members' probabilities become one answer, instead of by the rule of inference.fusion."""
+
+    weights: tuple[Annotated[float, Field(ge=0.0)], ...] = Field((), description="share of each member")
+    matrix: tuple[tuple[float, ...], ...] = Field(
+        (),
+        description="learnt weights: of each class for each member's log-probabilities of all classes, "
+        "of each tag for each member's log-odds of it",
+    )
+    bias: tuple[float, ...] = Field((), description="learnt, one a class or tag")
+    n: int = Field(0, ge=0, description="labelled cases it was learnt from")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if bool(self.weights) == bool(self.matrix) or len(self.matrix) != len(self.bias):
+            raise ValueError("give weights, or matrix and bias of equal length")
+        if self.weights and not sum(self.weights):
+            raise ValueError("the weights are all zero")
+        if len({len(row) for row in self.matrix}) > 1:
+            raise ValueError("the rows of matrix have different lengths")
+        return self
+
+
 class Calibration(Config):
     """Temperature and thresholds, fitted on validation data only."""
 
@@ -91,6 +114,7 @@ class Calibration(Config):
         default_factory=dict, description="lowest score per class with the wanted precision"
     )
     precision: float | None = Field(None, description="the precision wanted of the thresholds")
+    fusion: MemberFusion | None = Field(None, description="null: the rule of inference.fusion")
     curves: dict[str, ThresholdCurve] = Field(
         default_factory=dict, description="per class, to choose thresholds for another precision"
     )
@@ -115,7 +139,7 @@ class Card(Config):
     inputs: str = Field(description="input contract with units, for a person")
     input_shape: tuple[int, ...] = Field(description="one window (C, *S)")
     members: int = Field(ge=1)
-    parameters: int = Field(ge=1, description="trainable numbers of one member")
+    parameters: int = Field(ge=1, description="trainable numbers of one member, the largest")
     training: tuple[TrainingRecord, ...]
     metrics: tuple[MetricRecord, ...] = ()
     licence: str

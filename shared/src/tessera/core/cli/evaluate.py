@@ -40,8 +40,8 @@ def evaluate(
 
     opened = Bundle.load(bundle)
     manifest = Manifest.load(data)
-    cases = _cases(opened, manifest, fold)
-    _remark_on_training(opened, manifest, fold, quiet=quiet or as_json)
+    cases = labelled_cases(opened, manifest, fold)
+    remark_on_training(opened, manifest, fold, quiet=quiet or as_json)
     with tempfile.TemporaryDirectory(prefix="tessera-evaluate-") as scratch:
         folder = out or Path(scratch)
         result = evaluate_bundle(
@@ -65,7 +65,8 @@ def evaluate(
         raise typer.Exit(3)
 
 
-def _cases(bundle: Bundle, manifest: Manifest, fold: str | None) -> list[Case]:
+def labelled_cases(bundle: Bundle, manifest: Manifest, fold: str | None) -> list[Case]:
+    """The cases of a fold that say what the bundle predicts."""
     from tessera.core.errors import DataError
 
     name, spec = bundle.card.target_name, bundle.card.target
@@ -83,7 +84,7 @@ def _cases(bundle: Bundle, manifest: Manifest, fold: str | None) -> list[Case]:
     return cases
 
 
-def _remark_on_training(bundle: Bundle, manifest: Manifest, fold: str | None, *, quiet: bool) -> None:
+def remark_on_training(bundle: Bundle, manifest: Manifest, fold: str | None, *, quiet: bool) -> None:
     """Say so when the bundle saw these cases in training."""
     for record in bundle.card.training:
         if record.manifest_digest == manifest.digest and (fold is None or record.fold != fold):

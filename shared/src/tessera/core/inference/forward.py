@@ -9,8 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from tessera.core.bundle.card import MemberFusion
 from tessera.core.errors import ConfigError
 from tessera.core.inference.fusion import FusionRule, Task, fuse, probabilities
+from tessera.core.inference.member_fusion import fuse_members
 from tessera.core.inference.tta import changes
 
 Input = Tensor | npt.NDArray[np.float32]
@@ -31,6 +33,7 @@ class ForwardPass:
         temperature: Logits are divided by it.
         fusion: How members and changes become one answer.
         tta: Names of test-time changes.
+        member_fusion: How the members become one answer, where not by ``fusion``.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class ForwardPass:
         temperature: float = 1.0,
         fusion: FusionRule = "mean",
         tta: Sequence[str] = (),
+        member_fusion: MemberFusion | None = None,
     ) -> None:
         if not networks or batch_size < 1:
             raise ConfigError(
@@ -53,6 +57,8 @@ class ForwardPass:
             raise ConfigError(
                 f"fusion '{fusion}' means nothing for numbers", expected="mean", hint="inference.fusion: mean"
             )
+        if member_fusion is not None:
+            _check_fusion(member_fusion, task=task, members=len(networks))
         self.task: Task = task
         self.batch_size = batch_size
         self.fusion: FusionRule = fusion
@@ -60,6 +66,7 @@ class ForwardPass:
         self._networks = [network.to(self._device).eval() for network in networks]
         self._temperature = temperature
         self._tta = tuple(tta)
+        self._member_fusion = member_fusion
 
     def __call__(self, inputs: Sequence[Input]) -> npt.NDArray[np.float32]:
         """Inputs (C, *S) -> answers (n, K); input i takes row i modulo ``batch_size``."""
@@ -76,7 +83,8 @@ class ForwardPass:
         with torch.inference_mode(), np.errstate(invalid="ignore", over="ignore"):
             for change in changes(self._tta, spatial_dims=batch.dim() - 2):
                 changed = change.apply(batch)
-                answers += [self._answer(network(changed)) for network in self._networks]
+                members = [self._answer(network(changed)) for network in self._networks]
+                answers += members if self._member_fusion is None else [self._fused(members)]
         return fuse(answers, task=self.task, rule=self.fusion).astype(np.float32)
 
     def _assemble(self, rows: Sequence[Input | None]) -> Tensor:
@@ -87,6 +95,11 @@ class ForwardPass:
                 batch[place] = torch.as_tensor(row)
         return batch.to(self._device)
 
+    def _fused(self, members: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+        if self._member_fusion is None or self.task == "number":
+            raise TypeError("numbers have no fusion of their own")  # refused when it was made
+        return fuse_members(members, self._member_fusion, task=self.task)
+
     def _answer(self, raw: Tensor) -> npt.NDArray[np.float64]:
         values = raw.float().cpu().numpy()
         # A sigmoid would hide an infinite logit; whoever stitches reports NaN with its place.
@@ -95,3 +108,13 @@ class ForwardPass:
             return values.astype(np.float64)
         # In float64: torch's own sigmoid and exp differ in the last bit with the element's place.
         return probabilities(values, task=self.task, temperature=self._temperature)
+
+
+def _check_fusion(fusion: MemberFusion, *, task: Task, members: int) -> None:
+    if task == "number":
+        raise ConfigError("members that predict numbers are not weighed", hint="leave calibration.fusion out")
+    found = len(fusion.weights)
+    if fusion.matrix:
+        found = len(fusion.matrix[0]) // (len(fusion.matrix) if task == "class" else 1)
+    if found != members:
+        raise ConfigError("the fusion is for another number of members", found=found, expected=members)

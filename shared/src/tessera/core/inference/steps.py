@@ -137,6 +137,7 @@ class Steps:
             temperature=bundle.calibration.temperature,
             fusion=options.fusion,
             tta=options.tta,
+            member_fusion=bundle.calibration.fusion,
         )
         return cls(
             reader=pipeline.resolve("reader")(config),

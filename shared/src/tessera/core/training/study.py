@@ -7,18 +7,18 @@ import io
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tessera.core import pipeline as pipelines
 from tessera.core.config import Config, load_yaml, merge, parse_set, validate
 from tessera.core.data.atomic import write_atomic
 from tessera.core.data.manifest import Manifest
 from tessera.core.data.splits import fold_names
-from tessera.core.errors import ConfigError
+from tessera.core.errors import ConfigError, TesseraError
 from tessera.core.evaluation import (
     METRICS,
     PairedDifference,
@@ -32,7 +32,8 @@ from tessera.core.evaluation import (
 from tessera.core.run_config import RunConfig
 from tessera.core.training.callbacks import Progress
 from tessera.core.training.run_folder import fold_folder
-from tessera.core.training.scoring import load_predictions
+from tessera.core.training.scoring import AnyPredictions, load_predictions
+from tessera.core.training.stacking import cross_fused, pooled
 from tessera.core.training.train import SUMMARY_FILE, Plan, train_one
 
 logger = logging.getLogger(__name__)
@@ -41,17 +42,36 @@ BOOTSTRAP_SEED = 0
 
 
 class Arm(Config):
-    """One of the things compared: a preset, and fields of it that are changed."""
+    """One of the things compared: a preset with changes, or an ensemble of other arms, trained already."""
 
-    preset: str
-    name: str | None = Field(None, description="name in the table; default: the preset's")
+    preset: str | None = None
+    name: str | None = Field(None, description="name in the table; default: the preset's, or 'ensemble'")
+    ensemble: tuple[str, ...] = Field((), description="names of the arms whose probabilities are fused")
+    fusion: Literal["mean", "geometric", "max", "learned"] = Field(
+        "mean", description="of an ensemble; learned: a logistic regression on the other folds' predictions"
+    )
+    weights: tuple[Annotated[float, Field(ge=0.0)], ...] = Field(
+        (), description="of an ensemble: share of each arm in the mean; none: equal"
+    )
     set: dict[str, Any] = Field(default_factory=dict, description="fields as on the command line: a.b: value")
     folds: tuple[str, ...] | None = Field(None, description="fewer folds than the study's, for slow arms")
 
     @property
     def label(self) -> str:
         """Name in the table."""
-        return self.name or self.preset
+        return self.name or self.preset or "ensemble"
+
+    @model_validator(mode="after")
+    def _preset_or_ensemble(self) -> Self:
+        if (self.preset is None) == (not self.ensemble):
+            raise ValueError("give an arm a preset, or the names of arms under ensemble")
+        if self.ensemble and (self.set or self.folds):
+            raise ValueError("an ensemble has no fields and folds of its own; those of its arms count")
+        if self.weights and len(self.weights) != len(self.ensemble):
+            raise ValueError(f"{len(self.weights)} weights for an ensemble of {len(self.ensemble)}")
+        if self.weights and (self.fusion != "mean" or not sum(self.weights)):
+            raise ValueError("weights are shares of fusion: mean, and not all zero")
+        return self
 
 
 class StudyConfig(Config):
@@ -81,6 +101,7 @@ class StudyRow:
         n_groups: Groups, the unit of the intervals.
         metrics: Metric name to ``value [low, high]``.
         difference: To the reference on the cases both have, or why there is none.
+        to_members: Of an ensemble: the same to each of its arms.
         seconds: Training time of all its runs.
         parameters: Trainable numbers.
     """
@@ -93,13 +114,14 @@ class StudyRow:
     difference: str
     seconds: float
     parameters: int
+    to_members: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Done:
     """The finished runs of one arm."""
 
-    predictions: Predictions
+    predictions: AnyPredictions
     folds: tuple[str, ...]
     seconds: float
     parameters: int
@@ -113,12 +135,20 @@ def load_study(path: Path) -> StudyConfig:
         raise ConfigError(f"{path}: two arms have the same name", found=labels, hint="give each arm a name")
     if study.reference is not None and study.reference not in labels:
         raise ConfigError(f"{path}: the reference is no arm", found=study.reference, expected=labels)
+    trained = [arm.label for arm in study.arms if not arm.ensemble]
+    for arm in study.arms:
+        if unknown := [name for name in arm.ensemble if name not in trained]:
+            raise ConfigError(
+                f"{path}: {arm.label} names what is no arm with a preset", found=unknown, expected=trained
+            )
     return study
 
 
 def arm_config(study: StudyConfig, arm: Arm, *, seed: int) -> RunConfig:
     """The arm's complete config: preset, then the study's changes, then the arm's, then the seed."""
     pipeline = pipelines.get(study.pipeline)
+    if arm.preset is None:
+        raise ConfigError(f"study {study.id}: {arm.label} is an ensemble and has no config")
     values = pipeline.preset_values(arm.preset)
     for changes in (study.set, arm.set):
         values, _ = merge(values, _nested(changes))
@@ -140,7 +170,8 @@ def run_study(
 ) -> list[StudyRow]:
     """Train what is not trained yet, then write ``table.md`` and ``table.csv`` below ``out``."""
     folds = study_folds(study)
-    planned = [(arm, seed, arm_config(study, arm, seed=seed)) for arm in study.arms for seed in study.seeds]
+    single = [arm for arm in study.arms if not arm.ensemble]
+    planned = [(arm, seed, arm_config(study, arm, seed=seed)) for arm in single for seed in study.seeds]
     for arm, seed, config in planned:
         for fold in arm.folds or folds:
             folder = _folder(out, arm, fold, seed)
@@ -158,7 +189,10 @@ def run_study(
 
 def table(study: StudyConfig, *, out: Path, folds: Sequence[str]) -> list[StudyRow]:
     """The lines of all arms that have a finished run; arms without one are left out."""
-    done = {arm.label: _collect(study, arm, out=out, folds=folds) for arm in study.arms}
+    single = {arm.label: arm for arm in study.arms if not arm.ensemble}
+    found = {label: _collect(study, arm, out=out, folds=folds) for label, arm in single.items()}
+    done = {arm.label: _fused(arm, found) if arm.ensemble else found[arm.label] for arm in study.arms}
+    members = {arm.label: arm.ensemble for arm in study.arms}
     reference = done.get(study.reference or study.arms[0].label)
     rows = []
     for label, runs in done.items():
@@ -183,6 +217,7 @@ def table(study: StudyConfig, *, out: Path, folds: Sequence[str]) -> list[StudyR
                 difference=difference,
                 seconds=runs.seconds,
                 parameters=runs.parameters,
+                to_members={name: _difference(study.metric, runs, done[name]) for name in members[label]},
             )
         )
     return rows
@@ -204,24 +239,36 @@ def to_markdown(study: StudyConfig, rows: Sequence[StudyRow]) -> str:
         f"| {row.n_groups} | {row.parameters:,} | {row.seconds:.0f} |"
         for row in rows
     ]
+    if any(row.to_members for row in rows):
+        lines += [
+            "",
+            "| ensemble | difference to | " + study.metric + " |",
+            "| --- | --- | --- |",
+            *(
+                f"| {row.arm} | {name} | {difference} |"
+                for row in rows
+                for name, difference in row.to_members.items()
+            ),
+        ]
     return "\n".join(lines) + "\n"
 
 
 def to_csv(rows: Sequence[StudyRow]) -> str:
     """The table as CSV, every metric a column."""
     text = io.StringIO(newline="")
-    fixed = ("arm", "folds", "n", "n_groups", "difference", "seconds", "parameters")
+    fixed = ("arm", "folds", "n", "n_groups", "difference", "seconds", "parameters", "to_members")
     names = list(rows[0].metrics) if rows else []
     writer = csv.DictWriter(text, [*fixed, *names], lineterminator="\n")
     writer.writeheader()
     for row in rows:
         values = {name: getattr(row, name) for name in fixed}
+        values["to_members"] = "; ".join(f"{name}: {text}" for name, text in row.to_members.items())
         writer.writerow({**values, "folds": " ".join(row.folds), **row.metrics})
     return text.getvalue()
 
 
 def _collect(study: StudyConfig, arm: Arm, *, out: Path, folds: Sequence[str]) -> _Done | None:
-    parts: list[Predictions] = []
+    parts: list[AnyPredictions] = []
     finished: list[str] = []
     seconds, parameters = 0.0, 0
     spec = Manifest.load(study.data).target(arm_config(study, arm, seed=study.seeds[0]).data.target)
@@ -240,6 +287,28 @@ def _collect(study: StudyConfig, arm: Arm, *, out: Path, folds: Sequence[str]) -
     if not parts:
         return None
     return _Done(pool(parts), tuple(dict.fromkeys(finished)), seconds, parameters)
+
+
+def _fused(arm: Arm, found: Mapping[str, _Done | None]) -> _Done | None:
+    """The ensemble on the cases all its arms have; None while one of them has no finished run."""
+    members = [done for name in arm.ensemble if (done := found[name]) is not None]
+    if len(members) < len(arm.ensemble):
+        return None
+    parts = [done.predictions for done in members]
+    try:
+        if arm.fusion == "learned":
+            predictions = cross_fused(parts)
+        else:
+            predictions = pooled(parts, rule=arm.fusion, weights=arm.weights)
+    except TesseraError as error:  # the other arms' lines are worth having all the same
+        logger.warning("%s is left out of the table: %s", arm.label, error)
+        return None
+    return _Done(
+        predictions,
+        tuple(dict.fromkeys(predictions.fold)),
+        sum(done.seconds for done in members),
+        sum(done.parameters for done in members),
+    )
 
 
 def _difference(metric: str, runs: _Done, reference: _Done | None) -> str:
