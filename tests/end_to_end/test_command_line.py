@@ -5,37 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
-
-from tessera.core.cli.app import app
+from tests.end_to_end.conftest import Tessera
 
 TINY = ("--set", "data.window_s=1.0", "--set", "trainer.max_epochs=2", "--quiet")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Tessera = Callable[..., Outcome]
-
-
-@pytest.fixture(scope="module")
-def tessera() -> Tessera:
-    def run(*arguments: object) -> Outcome:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Outcome(result.exit_code, result.stdout, result.stderr)
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +252,7 @@ def test_data_make_from_folders_warns_about_groups_and_verify_finds_a_changed_fi
         (("train", "sound", "--data", "nowhere"), "no manifest 'nowhere'"),
         (("predict", "nowhere", "x", "--out", "y"), "is not a bundle"),
         (("report", "nowhere"), "nowhere"),
-        (("simulate", "rain", "--out", "z"), "one of sound-scenes"),
+        (("simulate", "rain", "--out", "z"), "sound-scenes"),
         (("train", "sound", "--resume", "nowhere"), "is not a run"),
     ],
 )

@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from typer.testing import CliRunner
+from tests.end_to_end.conftest import Tessera
 
 from tessera.audio.audacity import read_track
 from tessera.audio.config import SoundConfig
@@ -24,34 +22,12 @@ from tessera.audio.simulate import SOURCES, simulate_sound_scenes
 from tessera.core import load
 from tessera.core.bundle.bundle import Bundle, Member, update_calibration, write_bundle
 from tessera.core.bundle.card import Calibration, Card, ThresholdCurve, TrainingRecord
-from tessera.core.cli.app import app
 from tessera.core.config import merge, validate
 from tessera.core.data.manifest import Manifest
 from tessera.core.network import build_network
 
 CLASSES = tuple(sorted(SOURCES))
 CURVE = ThresholdCurve(n_positive=30, threshold=(0.1, 0.9), precision=(0.5, 0.95), recall=(1.0, 0.2))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Tessera = Callable[..., Outcome]
-
-
-@pytest.fixture(scope="module")
-def tessera() -> Tessera:
-    def run(*arguments: object) -> Outcome:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Outcome(result.exit_code, result.stdout, result.stderr)
-
-    return run
 
 
 @pytest.fixture(scope="module")
