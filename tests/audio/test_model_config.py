@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -32,6 +33,13 @@ def configure(**sections: Any) -> SoundConfig:
         {"pipeline": "sound", "preset": "test", "data": SHORT, "features": MEL, **sections},
         source="test",
     )
+
+
+@pytest.fixture(autouse=True)
+def same_weights_each_time() -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
 
 
 def count(network: nn.Module) -> int:
@@ -128,3 +136,23 @@ def test_what_only_the_network_knows_is_an_error_of_the_config(model: dict[str, 
 def test_a_misspelt_name_of_a_network_is_told() -> None:
     with pytest.raises(ConfigError, match="did you mean mobilevit-s"):
         configure(model={"kind": "reference", "name": "mobilevit_s"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model", [K2C2, K2C1, K1C2, TF, {**TF, "filters": "vertical"}, TDNN], ids=lambda model: model["kind"]
+)
+def test_each_network_learns_two_tones(model: dict[str, Any]) -> None:
+    quiet = {"dropout": 0.0} if "tdnn" not in model["kind"] else {}
+    network = build_network(configure(model={**model, **quiet}), n_outputs=2)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    time_s = torch.arange(4000) / 8000
+    target = torch.tensor([0, 1] * 8)
+    for _ in range(40):
+        pitch_hz = torch.tensor([400.0, 1500.0])[target] * torch.empty(16).uniform_(0.9, 1.1)
+        tones = torch.sin(2 * torch.pi * pitch_hz[:, None] * time_s)[:, None]
+        loss = nn.functional.cross_entropy(network(tones + 0.1 * torch.randn_like(tones)), target)
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+    assert float(loss.detach()) < 0.2

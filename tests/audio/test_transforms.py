@@ -19,6 +19,8 @@ EVERYTHING: dict[str, Any] = {
     "tempo": 0.3,
     "place_anywhere": True,
     "shift_fraction": 0.5,
+    "reverb_s": [0.05, 0.2],
+    "reverb_share": 0.8,
     "response_db": 6.0,
     "gain_db": 12.0,
     "noise_snr_db": [0.0, 20.0],
@@ -135,7 +137,7 @@ def test_everything_at_once_is_the_composition_of_the_parts() -> None:
     x, change = sound(), draw(**EVERYTHING)
     x[:, :, 3000:] = 0
     expected = x
-    for name in ("speed", "tempo", "place", "shift", "curve_db", "noise", "gain"):
+    for name in ("speed", "tempo", "place", "shift", "room", "curve_db", "noise", "gain"):
         names = ("noise", "noise_snr_db") if name == "noise" else (name,)
         part = WaveformChange(**{name: getattr(change, name) for name in names})
         assert getattr(part, name) is not None

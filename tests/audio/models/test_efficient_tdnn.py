@@ -13,6 +13,7 @@ from tessera.audio.models.efficient_tdnn import (
     LARGEST,
     MOBILE,
     SMALL,
+    CosineClassifier,
     Subnet,
     SuperTDNN,
     TDNNClassifier,
@@ -263,3 +264,22 @@ def test_classes_follow_the_embedding() -> None:
     x: Tensor = torch.randn(2, 1, 6, 20)
     assert network.embed(x).shape == (2, 5)
     torch.testing.assert_close(network(x), network.classifier(network.embed(x)))
+
+
+def test_a_cosine_classifier_sees_angles_alone() -> None:
+    classifier = CosineClassifier(2, 3, scale=30.0)
+    classifier.weight.data = torch.tensor([[2.0, 0.0], [0.0, 0.5], [-3.0, 0.0]])
+    for length in (0.1, 7.0):
+        embedding = length * torch.tensor([[0.5, 0.75**0.5]])
+        logits = classifier(embedding).detach()
+        torch.testing.assert_close(logits, torch.tensor([[15.0, 30 * 0.75**0.5, -15.0]]))
+    assert not classifier(torch.zeros(1, 2)).any()
+
+
+def test_the_classifier_embeds_what_it_classifies() -> None:
+    network = TDNNClassifier(3, subnet=Subnet((16, 16), (3, 3), 24), embedding=8, cosine_scale=10.0).eval()
+    x = torch.randn(2, 1, 80, 30)
+    embedding = network.embed(x)
+    assert embedding.shape == (2, 8)
+    torch.testing.assert_close(network(x), network.classifier(embedding))
+    assert float(network(x).detach().abs().max()) <= 10.0

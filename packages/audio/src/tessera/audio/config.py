@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Literal, Self
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, model_validator
 
@@ -15,6 +16,7 @@ from tessera.audio.model_config import (
     ModelConfig,
     PictureNetConfig,
 )
+from tessera.core.config import TrainingOnly
 from tessera.core.run_config import AugmentConfig, DataConfig, Fraction, RunConfig
 
 PICTURES = "mel, mfcc, linear, cqt, cwt or gammatone"
@@ -48,6 +50,16 @@ class SoundAugmentConfig(AugmentConfig):
     )
     place_anywhere: bool = Field(False, description="put a sound shorter than the window anywhere in it")
     shift_fraction: Fraction = Field(0.0, description="largest circular shift in time, share of the window")
+    reverb_s: tuple[float, float] | None = Field(
+        None, description="simulated rooms with reverberation times in this range, s"
+    )
+    reverb_direct_db: tuple[float, float] = Field(
+        (0.0, 15.0), description="energy of the direct sound over that of a simulated room's echo, dB"
+    )
+    responses: Annotated[Path | None, TrainingOnly()] = Field(
+        None, description="folder of rooms' impulse responses, read once, instead of simulated rooms"
+    )
+    reverb_share: Fraction = Field(1.0, description="share of the windows that are in a room")
     response_db: float = Field(
         0.0, ge=0.0, le=40.0, description="other recorders and rooms: spread of a random smooth response, dB"
     )
@@ -59,9 +71,15 @@ class SoundAugmentConfig(AugmentConfig):
     flip_sign: bool = Field(False, description="reverse the polarity of half the windows")
 
     @model_validator(mode="after")
-    def _snr_rises(self) -> Self:
-        if self.noise_snr_db is not None and self.noise_snr_db[0] > self.noise_snr_db[1]:
-            raise ValueError(f"noise_snr_db {list(self.noise_snr_db)} is not [lowest, highest]")
+    def _ranges_rise(self) -> Self:
+        for name in ("noise_snr_db", "reverb_s", "reverb_direct_db"):
+            bounds = getattr(self, name)
+            if bounds is not None and bounds[0] > bounds[1]:
+                raise ValueError(f"{name} {list(bounds)} is not [lowest, highest]")
+        if self.reverb_s is not None and self.reverb_s[0] <= 0:
+            raise ValueError(f"reverb_s {list(self.reverb_s)} is not above 0")
+        if self.reverb_s is not None and self.responses is not None:
+            raise ValueError("reverb_s and responses both say in which rooms the sounds are; give one")
         return self
 
 

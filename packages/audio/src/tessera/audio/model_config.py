@@ -123,6 +123,9 @@ class TDNNConfig(Config):
     )
     concat: int = Field(1536, ge=1, le=16_384, description="channels pooled over time")
     embedding: int = Field(192, ge=1, le=4096, description="numbers between the pooling and the classes")
+    cosine_scale: float | None = Field(
+        None, gt=0.0, le=1000.0, description="classes by the angle of the embedding; null: a linear layer"
+    )
 
     def build_for(self, shape: Sequence[int], n_outputs: int) -> nn.Module:
         """The network for features of this shape (1, rows, frames)."""
@@ -130,7 +133,33 @@ class TDNNConfig(Config):
 
         with as_config_error("this efficient-tdnn cannot be built"):
             subnet = Subnet(self.widths, self.kernels, self.concat)
-            return TDNNClassifier(n_outputs, subnet=subnet, n_mels=shape[1], embedding=self.embedding)
+            return TDNNClassifier(
+                n_outputs,
+                subnet=subnet,
+                n_mels=shape[1],
+                embedding=self.embedding,
+                cosine_scale=self.cosine_scale,
+            )
+
+
+class RoomTransformerConfig(Config):
+    """A transformer over overlapping patches of a picture, made to measure rooms (Wang et al. 2024)."""
+
+    kind: Literal["room-transformer"] = "room-transformer"
+    width: int = Field(768, ge=1, le=4096, description="numbers a token")
+    depth: int = Field(12, ge=1, le=100, description="layers")
+    heads: int = Field(12, ge=1, le=64, description="attention heads; they divide the width")
+    hidden: int | None = Field(None, ge=1, le=16_384, description="units inside each MLP; null: 4 x width")
+    patch: int = Field(16, ge=1, le=256, description="rows and frames of a patch")
+    stride: int = Field(10, ge=1, le=256, description="rows and frames from one patch to the next")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+
+    def build_for(self, shape: Sequence[int], n_outputs: int) -> nn.Module:
+        """The network for features of this shape (1, rows, frames)."""
+        from tessera.audio.models.room_transformer import RoomTransformer
+
+        with as_config_error("this room-transformer cannot be built"):
+            return RoomTransformer(n_outputs, shape=(shape[1], shape[2]), **self.model_dump(exclude={"kind"}))
 
 
 class MNetConfig(Config):
@@ -164,7 +193,7 @@ class EncoderModelConfig(ClassifierConfig):
     kind: Literal["encoder"] = "encoder"  # type: ignore[assignment]
 
 
-PictureNetConfig = CRNNConfig | KNetConfig | TFNetConfig | TDNNConfig
+PictureNetConfig = CRNNConfig | KNetConfig | TFNetConfig | TDNNConfig | RoomTransformerConfig
 ModelConfig = Annotated[
     PictureNetConfig | MNetConfig | EncoderModelConfig | ReferenceConfig, Field(discriminator="kind")
 ]

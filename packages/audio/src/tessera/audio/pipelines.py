@@ -52,4 +52,55 @@ SOUND = Pipeline(
     "not for identifying people or for medical use.",
 )
 
-PIPELINES = (SOUND,)
+ROOM_ACOUSTICS = Pipeline(
+    name="room-acoustics",
+    domain="audio",
+    summary="Measure a room by its reverberant sound: reverberation time T30, or volume.",
+    task="regression",
+    config="tessera.audio.config:SoundConfig",
+    reader="tessera.audio.readers:SoundReader",
+    windows="tessera.audio.windows:SoundWindows",
+    network="tessera.audio.networks:build_network",
+    transforms="tessera.audio.transforms:SoundTransforms",
+    writer="tessera.audio.writers:SoundWriter",
+    figures="tessera.audio.figures:SoundFigures",
+    simulators={"reverberant-sounds": "tessera.audio.simulate:simulate_reverberant_sounds"},
+    presets=("encoder", "crnn", "transformer", "smoke"),
+    inputs=InputContract(
+        suffixes=SOUND.inputs.suffixes,
+        description="Recordings of sounds in a room, at any sample rate and channel count, full scale = 1.",
+    ),
+    citation="Wang et al. 2024 (transformer), arXiv:2309.13504; Gong et al. 2021 (its network), "
+    "arXiv:2104.01778; Choi et al. 2017 (CRNN), arXiv:1609.04243; ISO 3382-1:2009 (T30)",
+    licence="Apache-2.0",
+    intended_use="A first estimate of a room's reverberation time from recorded speech or other sounds.",
+    limits="No substitute for a measurement after ISO 3382; rooms, sounds and noise unlike the training data "
+    "mislead it, and so does a source very close to the microphone.",
+)
+
+SPEAKER = Pipeline(
+    name="speaker",
+    domain="audio",
+    summary="Tell speakers apart by a voice's embedding, also speakers that were never heard in training.",
+    task="classification",
+    config="tessera.audio.config:SoundConfig",
+    reader="tessera.audio.readers:SoundReader",
+    windows="tessera.audio.windows:SoundWindows",
+    network="tessera.audio.networks:build_network",
+    transforms="tessera.audio.transforms:SoundTransforms",
+    writer="tessera.audio.writers:SoundWriter",
+    figures="tessera.audio.figures:SoundFigures",
+    simulators={"simulated-voices": "tessera.audio.simulate:simulate_voices"},
+    presets=("tdnn", "digits", "smoke"),
+    inputs=InputContract(
+        suffixes=SOUND.inputs.suffixes,
+        description="Recordings of one voice each, at any sample rate and channel count, full scale = 1.",
+    ),
+    citation="Wang et al. 2022 (EfficientTDNN), arXiv:2103.13581",
+    licence="Apache-2.0",
+    intended_use="Research on voices: are two recordings of one speaker, among speakers who agreed to it.",
+    limits="Not for identifying people without their consent, for access control or as evidence; error rates "
+    "grow with noise, short recordings and voices unlike those it was trained on.",
+)
+
+PIPELINES = (SOUND, ROOM_ACOUSTICS, SPEAKER)

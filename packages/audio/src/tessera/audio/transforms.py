@@ -12,7 +12,16 @@ import torch
 from torch import Tensor
 
 from tessera.audio.config import SoundConfig
-from tessera.audio.waveform_changes import at_speed, at_tempo, filtered, placed, shifted, with_noise
+from tessera.audio.reverberation import decaying_responses, read_responses
+from tessera.audio.waveform_changes import (
+    at_speed,
+    at_tempo,
+    filtered,
+    in_rooms,
+    placed,
+    shifted,
+    with_noise,
+)
 from tessera.core.transforms.compose import StandardTransforms
 
 _VOCODER_FRAME_S = 0.032  # some periods of a voice, yet short against a syllable
@@ -28,6 +37,7 @@ class WaveformChange:
         tempo: (B,) factor; 2 plays twice as fast at the same pitch, followed by silence.
         place: (B,) in [0, 1), where a sound shorter than the window lies in it.
         shift: (B,) circular shift to later times, samples.
+        room: (B, N) impulse response.
         curve_db: (B, K) smooth response, see `tessera.audio.waveform_changes.filtered`.
         gain: (B,) factor, its sign included.
         noise: (B, C, T) noise; each row of unit power.
@@ -38,6 +48,7 @@ class WaveformChange:
     tempo: Tensor | None = None
     place: Tensor | None = None
     shift: Tensor | None = None
+    room: Tensor | None = None
     curve_db: Tensor | None = None
     gain: Tensor | None = None
     noise: Tensor | None = None
@@ -45,12 +56,16 @@ class WaveformChange:
 
 
 class SoundTransforms(StandardTransforms):
-    """Speed, shift, noise, gain and polarity, then core's transforms; each where the config turns it on."""
+    """Speed, shift, rooms, noise, gain, polarity, then core's transforms; each where the config asks."""
 
     def __init__(self, config: SoundConfig) -> None:
         super().__init__(config.augment)
         self.config = config.augment
         self._rate_hz = config.data.sample_rate_hz
+        self._rooms: Tensor | None = None
+        if self.config.responses is not None:
+            samples = round(config.data.window_s * self._rate_hz)
+            self._rooms = read_responses(self.config.responses, sample_rate_hz=self._rate_hz, samples=samples)
         self._n_fft = 4 * math.ceil(self._rate_hz * _VOCODER_FRAME_S / 4)
 
     def on_input(self, input: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -79,6 +94,7 @@ class SoundTransforms(StandardTransforms):
             if largest < 1:
                 self._warn_once(f"augment.shift_fraction does nothing: {largest:.2g} of {length} samples")
             change.shift = uniform(-largest, largest).round().long()
+        change.room = self._room(shape, generator)
         if config.response_db:
             change.curve_db = self._curve(config.response_db, rows, generator)
         if config.gain_db:
@@ -102,6 +118,8 @@ class SoundTransforms(StandardTransforms):
             changed = placed(changed, change.place)
         if change.shift is not None:
             changed = shifted(changed, change.shift)
+        if change.room is not None:
+            changed = in_rooms(changed, change.room)
         if change.curve_db is not None:
             changed = filtered(changed, change.curve_db, sample_rate_hz=self._rate_hz)
         if change.noise is not None and change.noise_snr_db is not None:
@@ -109,6 +127,27 @@ class SoundTransforms(StandardTransforms):
         if change.gain is not None:
             changed = changed * change.gain.to(input.device)[:, None, None]
         return changed
+
+    def _room(self, shape: torch.Size, generator: torch.Generator) -> Tensor | None:
+        """(B, N) of the rows in a room, and of the others a single 1."""
+        config, rows = self.config, shape[0]
+        if self._rooms is not None:
+            room = self._rooms[torch.randint(len(self._rooms), (rows,), generator=generator)]
+        elif config.reverb_s is not None:
+            samples = max(1, min(shape[-1], round(config.reverb_s[1] * self._rate_hz)))
+            bounds = torch.tensor([config.reverb_s, config.reverb_direct_db])
+            low, high = bounds[:, :1], bounds[:, 1:]
+            t60_s, direct_db = low + (high - low) * torch.rand(2, rows, generator=generator)
+            noise = torch.randn(rows, samples, generator=generator)
+            room = decaying_responses(noise, t60_s, direct_db, sample_rate_hz=self._rate_hz)
+        else:
+            return None
+        if config.reverb_share < 1.0:
+            dry = torch.zeros_like(room)
+            dry[:, 0] = 1.0
+            inside = torch.rand(rows, 1, generator=generator) < config.reverb_share
+            room = torch.where(inside, room, dry)
+        return room
 
     def _noise(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         noise = torch.randn(shape, generator=generator)

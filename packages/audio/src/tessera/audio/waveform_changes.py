@@ -34,7 +34,8 @@ def at_tempo(sound: Tensor, tempo: Tensor, *, n_fft: int) -> Tensor:
     window = torch.hann_window(n_fft, device=sound.device)
     frames = torch.stft(
         sound.flatten(0, 1), n_fft, hop, window=window, pad_mode="constant", return_complex=True
-    ).unflatten(0, (rows, channels))
+    )
+    frames = frames.view(rows, channels, *frames.shape[1:])
     count = frames.shape[-1]
     places = torch.arange(count, device=sound.device, dtype=torch.float64) * tempo.double()[:, None]
     before = places.floor().clamp_max(count).long()[:, None, None].expand_as(frames)
@@ -79,6 +80,16 @@ def filtered(sound: Tensor, curve_db: Tensor, *, sample_rate_hz: float) -> Tenso
     orders = torch.arange(1, curve_db.shape[1] + 1, device=sound.device)
     gain_db = curve_db.to(sound.device) @ torch.cos(math.pi * orders[:, None] * mel)
     spectrum = torch.fft.rfft(sound, padded) * 10 ** (gain_db / 20)[:, None]
+    return torch.fft.irfft(spectrum, padded)[..., :length]
+
+
+def in_rooms(sound: Tensor, response: Tensor) -> Tensor:
+    """(B, C, T) through an impulse response (B, N) each, cut to T."""
+    length = sound.shape[-1]
+    response = response[:, :length].to(sound.device)
+    padded = length + response.shape[-1] - 1
+    padded += padded % 2
+    spectrum = torch.fft.rfft(sound, padded) * torch.fft.rfft(response, padded)[:, None]
     return torch.fft.irfft(spectrum, padded)[..., :length]
 
 

@@ -123,14 +123,25 @@ class TDNNClassifier(nn.Module):
         subnet: Depth, widths, kernels and channels pooled.
         n_mels: F.
         embedding: Length E of the embedding.
+        cosine_scale: Logits are this times the cosine between embedding and class; None is a linear layer.
     """
 
     def __init__(
-        self, num_classes: int, *, subnet: Subnet = BASE, n_mels: int = 80, embedding: int = 192
+        self,
+        num_classes: int,
+        *,
+        subnet: Subnet = BASE,
+        n_mels: int = 80,
+        embedding: int = 192,
+        cosine_scale: float | None = None,
     ) -> None:
         super().__init__()
         self.network = subnet.build(n_mels=n_mels, embedding=embedding)
-        self.classifier = nn.Linear(embedding, num_classes)
+        self.classifier: nn.Module
+        if cosine_scale is None:
+            self.classifier = nn.Linear(embedding, num_classes)
+        else:
+            self.classifier = CosineClassifier(embedding, num_classes, scale=cosine_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, F, T) -> logits (B, K); in training B is at least 2."""
@@ -139,6 +150,26 @@ class TDNNClassifier(nn.Module):
     def embed(self, x: Tensor) -> Tensor:
         """(B, 1, F, T) -> embeddings (B, E)."""
         return self.network(x.squeeze(1))
+
+
+class CosineClassifier(nn.Module):
+    """Embeddings (B, E) -> the cosines of their angles to each of K classes, times a scale, (B, K).
+
+    Args:
+        embedding: E.
+        num_classes: K.
+        scale: Of the cosines; the paper's 30 lets a softmax reach 1.
+    """
+
+    def __init__(self, embedding: int, num_classes: int, *, scale: float = 30.0) -> None:
+        super().__init__()
+        self.scale = scale
+        self.weight = nn.Parameter(torch.empty(num_classes, embedding))
+        nn.init.xavier_normal_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, E) -> (B, K)."""
+        return self.scale * F.linear(F.normalize(x), F.normalize(self.weight))
 
 
 class SuperTDNN(nn.Module):

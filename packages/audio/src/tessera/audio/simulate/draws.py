@@ -22,7 +22,7 @@ def draw_call(rng: np.random.Generator, *, sample_rate_hz: int, longest_s: float
     """Parameters of a ``call``: two to eight syllables between insect-like chirrs and mammal-like barks."""
     return {
         "duration_s": min(longest_s, rng.uniform(0.5, 2.0)),
-        "f0_hz": _log_uniform(rng, 400.0, min(3000.0, 0.2 * sample_rate_hz)),
+        "f0_hz": log_uniform(rng, 400.0, min(3000.0, 0.2 * sample_rate_hz)),
         "sweep": rng.uniform(-0.8, 0.8),
         "vibrato_depth": rng.uniform(0.0, 0.15),
         "vibrato_rate_hz": rng.uniform(5.0, 40.0),
@@ -40,7 +40,7 @@ def draw_impulse(rng: np.random.Generator, *, sample_rate_hz: int, longest_s: fl
     slot_s = duration_s / strikes
     return {
         "duration_s": duration_s,
-        "resonances_hz": tuple(_log_uniform(rng, 200.0, 0.4 * sample_rate_hz) for _ in range(modes)),
+        "resonances_hz": tuple(log_uniform(rng, 200.0, 0.4 * sample_rate_hz) for _ in range(modes)),
         "decays_s": tuple(rng.uniform(0.2, 1.0) * slot_s for _ in range(modes)),
         "strikes": strikes,
     }
@@ -50,7 +50,7 @@ def draw_tone(rng: np.random.Generator, *, sample_rate_hz: int, longest_s: float
     """Parameters of a ``tone``: mains hum to horn, two to ten partials."""
     return {
         "duration_s": min(longest_s, rng.uniform(0.5, 2.4)),
-        "f0_hz": _log_uniform(rng, 80.0, 1200.0),
+        "f0_hz": log_uniform(rng, 80.0, 1200.0),
         "harmonics": int(rng.integers(2, 11)),
         "rolloff_db_per_octave": rng.uniform(3.0, 15.0),
     }
@@ -59,7 +59,7 @@ def draw_tone(rng: np.random.Generator, *, sample_rate_hz: int, longest_s: float
 def draw_chirp(rng: np.random.Generator, *, sample_rate_hz: int, longest_s: float) -> Parameters:
     """Parameters of a ``chirp``: 1 to 3 octaves, up or down, linear or exponential."""
     ratio = 2.0 ** rng.uniform(1.0, 3.0)
-    low_hz = _log_uniform(rng, 200.0, 0.4 * sample_rate_hz / ratio)
+    low_hz = log_uniform(rng, 200.0, 0.4 * sample_rate_hz / ratio)
     ends = (low_hz, low_hz * ratio) if rng.random() < 0.5 else (low_hz * ratio, low_hz)
     return {
         "duration_s": min(longest_s, rng.uniform(0.3, 2.0)),
@@ -72,7 +72,7 @@ def draw_chirp(rng: np.random.Generator, *, sample_rate_hz: int, longest_s: floa
 def draw_noise(rng: np.random.Generator, *, sample_rate_hz: int, longest_s: float) -> Parameters:
     """Parameters of a ``noise`` burst: 1 to 3 octaves wide."""
     ratio = 2.0 ** rng.uniform(1.0, 3.0)
-    low_hz = _log_uniform(rng, 200.0, 0.4 * sample_rate_hz / ratio)
+    low_hz = log_uniform(rng, 200.0, 0.4 * sample_rate_hz / ratio)
     return {
         "duration_s": min(longest_s, rng.uniform(0.3, 2.0)),
         "low_hz": low_hz,
@@ -97,5 +97,6 @@ SOURCES: Mapping[str, SourceKind] = {
 """Every class of sound by its label."""
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A number between two positive ones, uniform in its logarithm."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))

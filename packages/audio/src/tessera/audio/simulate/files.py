@@ -70,7 +70,7 @@ def write_scenes(
         scene = scene_number(index, seed=seed, config=config)
         name = f"scene-{index + 1:05d}"
         path = Path("audio", f"{name}.wav")
-        _replace(out / path, _wav_bytes(scene.waveform, scene.sample_rate_hz))
+        replace_file(out / path, wav_bytes(scene.waveform, scene.sample_rate_hz))
         rows += _event_rows(name, scene)
         fold = index // len(config.classes) % FOLDS + 1
         records.append(
@@ -85,7 +85,7 @@ def write_scenes(
         )
         if progress is not None:
             progress(index + 1, n)
-    _replace(out / "events.csv", _csv_bytes(rows))
+    replace_file(out / "events.csv", _csv_bytes(rows))
     return records
 
 
@@ -129,7 +129,7 @@ def _csv_bytes(rows: list[dict[str, object]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _wav_bytes(waveform: NDArray[np.float32], sample_rate_hz: int) -> bytes:
+def wav_bytes(waveform: NDArray[np.float32], sample_rate_hz: int) -> bytes:
     """16-bit PCM WAV of (T,) in [-1, 1]; rounded here, so that no library's dither or scaling enters."""
     pcm = np.round(waveform.astype(np.float64) * FULL_SCALE_16_BIT).astype(np.int16)
     buffer = io.BytesIO()
@@ -137,7 +137,7 @@ def _wav_bytes(waveform: NDArray[np.float32], sample_rate_hz: int) -> bytes:
     return buffer.getvalue()
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Write bytes under a temporary name in the same folder, then rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
