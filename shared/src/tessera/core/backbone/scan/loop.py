@@ -98,7 +98,7 @@ def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> t
     states[0] = 0
     before = layout.buffer(piece_count(layout.length))
     y = torch.empty_like(layout.u)
-    rows = decay.unbind(), states.unbind()
+    rows: Sequence[Sequence[Tensor]] = () if few else (decay.unbind(), states.unbind())
     halves = [values.view(-1, layout.span // 2, *values.shape[1:]) for values in (decay, states[1:])]
     columns = [values.unbind(1) for values in halves]
     for piece in layout.pieces(span):
@@ -107,7 +107,7 @@ def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> t
         if few and size == span:
             _run_side_by_side(halves, columns, states[0])
         else:
-            _run(size, rows)
+            _run(size, rows or (decay.unbind(), states.unbind()))
         starts = states[: size : layout.span]
         before[first : first + len(starts)] = starts
         torch.matmul(piece.read_out, states[1 : size + 1], out=y[piece.time])
