@@ -96,7 +96,7 @@ def distribution(scores: Scores) -> Table:
         if scores.kind == "class":
             found = Counter(scores.top())
         else:
-            hits = (scores.p >= 0.5).sum(axis=0).tolist()
+            hits = scores.tagged().sum(axis=0).tolist()
             found = Counter(dict(zip(scores.classes, hits, strict=True)))
         pairs = sorted(((name, found[name]) for name in scores.classes), key=lambda pair: (-pair[1], pair[0]))
     first = "interval" if scores.kind == "number" else "class"

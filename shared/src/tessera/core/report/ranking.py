@@ -15,7 +15,7 @@ from tessera.core.report.stored import Row, number
 TargetKind = Literal["class", "tags", "number"]
 LABEL_SEPARATOR = "|"
 _PREFIX = "p_"
-_DECISION = 0.5  # a tag counts as predicted from this probability on
+_DECISION = 0.5  # from this probability on a tag counts as predicted, where no answer says so
 _SUM_TOLERANCE = 1e-3
 
 
@@ -43,6 +43,13 @@ class Scores:
     def top(self) -> list[str]:
         """The most probable class of each row."""
         return [self.classes[k] for k in self.p.argmax(axis=1)] if len(self.rows) else []
+
+    def tagged(self) -> NDArray[np.bool_]:
+        """Which tags each row has (N, K): its answer where the table has one, by the bundle's thresholds."""
+        if not self.rows or "answer" not in self.rows[0]:
+            return self.p >= _DECISION
+        answers = [row["answer"].split(LABEL_SEPARATOR) for row in self.rows]
+        return np.array([[name in answer for name in self.classes] for answer in answers])
 
 
 def case_id(row: Row) -> str:
@@ -201,7 +208,7 @@ def _doubtful_number(scores: Scores) -> _Ranking:
 
 
 def _tags(scores: Scores) -> list[str]:
-    return [", ".join(np.array(scores.classes)[row]) for row in scores.p >= _DECISION]
+    return [", ".join(np.array(scores.classes)[row]) for row in scores.tagged()]
 
 
 def _cells(values: NDArray[np.float64]) -> list[Cell]:
