@@ -18,7 +18,7 @@ from tessera.core.errors import ConfigError
 ENTRY_POINT_GROUP = "tessera.pipelines"
 MORE = "TESSERA_PIPELINES"  # "module:ATTRIBUTE", several joined by commas: pipelines of no installed package
 
-TaskName = Literal["classification", "regression"]
+TaskName = Literal["classification", "regression", "segmentation"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,9 @@ class Pipeline:
         predict_options: A ``Config`` class of what a person can choose of the outputs, or empty.
         labels: A ``Config`` class that is also a ``PartLabels``: it cuts cases into labelled parts by the
             field's own tables; or empty.
+        configure: Called with the config, the manifest and the split, before training; gives the config with
+            what follows from the data filled in; or empty.
+        scores: Called with the config and the ``TargetSpec`` of a mask; gives ``MaskScores``; or empty.
         simulators: Name to reference of a simulator.
         presets: Names of ``presets/<pipeline>.<preset>.yaml`` in the vertical's package.
         manifests: Ids of data manifests the vertical ships.
@@ -79,6 +82,8 @@ class Pipeline:
     figures: str
     predict_options: str = ""
     labels: str = ""
+    configure: str = ""
+    scores: str = ""
     simulators: Mapping[str, str] = field(default_factory=dict)
     presets: tuple[str, ...]
     manifests: tuple[str, ...] = ()

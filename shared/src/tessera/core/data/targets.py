@@ -1,4 +1,4 @@
-"""What is known of a case as numbers: a class, a set of tags, or a measured number (no torch)."""
+"""What is known of a case as numbers: a class, a set of tags, a measured number, or a mask (no torch)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,15 @@ TAG_SEPARATOR = "|"
 class TargetSpec(Config):
     """One target column of a manifest."""
 
-    kind: Literal["class", "tags", "number"] = Field(
-        description="class: exactly one; tags: any number of them, none too; number: a measured value"
+    kind: Literal["class", "tags", "number", "mask"] = Field(
+        description="class: exactly one; tags: any number of them, none too; number: a measured value; "
+        "mask: a file with one class an element"
     )
-    classes: tuple[str, ...] = Field((), description="class and tags: the names, in the network's order")
+    classes: tuple[str, ...] = Field(
+        (),
+        description="class, tags and mask: the names, in the network's order; a mask's elements hold the "
+        "place in this list, and the first name is the background",
+    )
     unit: str = Field("", description="number: unit of the value, for instance s or dB")
     partial: bool = Field(
         False, description="cases may lack the value (empty cell); they are left out of training"
@@ -50,13 +55,18 @@ class TargetSpec(Config):
         twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
         if twice:
             raise ValueError(f"classes given twice: {', '.join(twice)}")
+        if self.kind == "mask" and len(self.classes) < 2:
+            raise ValueError("a mask needs two classes or more, the background first")
         if self.kind == "tags" and self.partial:
             raise ValueError("tags cannot be partial: an empty cell means that no tag applies")
         return self
 
 
 def n_outputs(spec: TargetSpec) -> int:
-    """Width K of the network's raw output; a number takes two, its mean and log variance."""
+    """Width K of the network's raw output; a number takes two, its mean and log variance.
+
+    A mask has K values an element, the background's among them.
+    """
     return 2 if spec.kind == "number" else len(spec.classes)
 
 
@@ -68,6 +78,8 @@ def encode_target(spec: TargetSpec, value: Target, *, case_id: str = "?") -> npt
         value: The case's value.
         case_id: Named in errors.
     """
+    if spec.kind == "mask":
+        raise TypeError(f"case {case_id}: a mask is read with its region, not encoded as a whole")
     if spec.kind == "number":
         return np.asarray(_finite(value, case_id=case_id), dtype=np.float32)
     if spec.kind == "class":

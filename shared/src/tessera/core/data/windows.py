@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -37,4 +37,17 @@ class Windows(Protocol):
 
     def prepare(self, source: Source) -> tuple[np.ndarray, Geometry]:
         """The whole case as (C, *S), ready to be cut at no cost, and its grid; what the cache keeps."""
+        ...
+
+
+@runtime_checkable
+class WholeWindows(Windows, Protocol):
+    """Windows over the prepared case only: what a window holds depends on the whole (its content, its mean).
+
+    Training and prediction both cut what ``prepare`` gave; ``plan`` and ``draw`` get the prepared grid.
+    """
+
+    @property
+    def cuts_prepared(self) -> Literal[True]:
+        """Marks the kind."""
         ...

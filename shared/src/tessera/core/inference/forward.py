@@ -96,7 +96,7 @@ class ForwardPass:
         return batch.to(self._device)
 
     def _fused(self, members: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-        if self._member_fusion is None or self.task == "number":
+        if self._member_fusion is None or self.task == "number" or self.task == "mask":
             raise TypeError("numbers have no fusion of their own")  # refused when it was made
         return fuse_members(members, self._member_fusion, task=self.task)
 

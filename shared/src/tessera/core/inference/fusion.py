@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Task = Literal["class", "tags", "number"]
+Task = Literal["class", "tags", "number", "mask"]
 FusionRule = Literal["mean", "geometric", "max"]
 
 _SMALLEST = 1e-30  # keeps log finite; far below what float32 probabilities tell apart

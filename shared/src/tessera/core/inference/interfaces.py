@@ -22,9 +22,11 @@ class CaseResult:
         case: The case.
         grid: The source's own grid.
         regions: The regions read, in order.
-        scores: One row a region (R, K): probabilities, or (mean, log variance) for regression.
-        summary: The regions fused to one row (K,).
+        scores: One row a region (R, K): probabilities, or (mean, log variance) for regression; no row for
+            a mask.
+        summary: The regions fused to one row (K,); for a mask the elements of each class.
         flags: Remarks for the ledger, for instance ``silent``; any flag makes the case suspicious.
+        mask: For segmentation the class of each element of ``grid``, uint8 or uint16.
     """
 
     case: Case
@@ -33,6 +35,7 @@ class CaseResult:
     scores: npt.NDArray[np.float32]
     summary: npt.NDArray[np.float32]
     flags: tuple[str, ...] = ()
+    mask: npt.NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,8 @@ def train_one(
     check_leaks(cases, split)
     for warning in (*manifest.warnings, *check_classes(cases, split, config.data.target)):
         logger.warning(warning)
+    if pipeline.configure and not resume:
+        config = pipeline.resolve("configure")(config, manifest, split)
     run = fit(
         config,
         pipeline,

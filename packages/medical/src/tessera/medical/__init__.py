@@ -1,0 +1,1 @@
+"""Volumes: scans in, masks, measurements and a report out."""

@@ -1,0 +1,1 @@
+"""Networks of the medical papers, one file a paper."""
