@@ -22,11 +22,11 @@ from tessera.core.training.study import (
     StudyConfig,
     arm_config,
     load_study,
+    markdown,
     run_study,
     table,
-    to_csv,
-    to_markdown,
 )
+from tessera.core.training.study_table import to_csv
 
 CLASSES = synthetic.CLASSES
 
@@ -99,7 +99,7 @@ def test_markdown_and_csv_carry_the_same_rows(study: StudyConfig, tmp_path: Path
     out = tmp_path / "runs"
     finished(out, "smoke", "1", {"a": True, "b": False})
     rows = table(study, out=out, folds=("1", "2"))
-    assert f"| smoke | {rows[0].metrics['accuracy']} | reference | 1 | 2 |" in to_markdown(study, rows)
+    assert f"| smoke | {rows[0].metrics['accuracy']} | reference | 1 | 2 |" in markdown(study, rows)
     (read,) = csv.DictReader(io.StringIO(to_csv(rows)))
     assert read["arm"] == "smoke"
     assert read["accuracy"] == rows[0].metrics["accuracy"]
@@ -164,7 +164,7 @@ def test_an_ensemble_pools_its_arms_and_is_compared_with_each(study: StudyConfig
     assert all(text.startswith("+0.333 [") for text in ensemble.to_members.values())
     assert all(text.endswith("n = 3") for text in ensemble.to_members.values())
     assert (ensemble.seconds, ensemble.parameters) == (30.0, 14)
-    text = to_markdown(with_ensemble(study), rows)
+    text = markdown(with_ensemble(study), rows)
     assert f"| ensemble | other | {ensemble.to_members['other']} |" in text
     read = list(csv.DictReader(io.StringIO(to_csv(rows))))[-1]
     assert read["to_members"].startswith("smoke: +0.333")

@@ -30,4 +30,4 @@ def study(
             rows = studies.run_study(
                 config, out=folder, say=lambda text: remark(text, quiet=quiet), progress=show
             )
-    typer.echo(studies.to_markdown(config, rows), nl=False)
+    typer.echo(studies.markdown(config, rows), nl=False)

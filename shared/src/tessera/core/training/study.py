@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -34,7 +32,9 @@ from tessera.core.training.callbacks import Progress
 from tessera.core.training.run_folder import fold_folder
 from tessera.core.training.scoring import AnyPredictions, load_predictions
 from tessera.core.training.stacking import cross_fused, pooled
+from tessera.core.training.study_table import StudyRow, to_csv, to_markdown
 from tessera.core.training.train import SUMMARY_FILE, Plan, train_one
+from tessera.core.training.tuning import Choice, choose
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,11 @@ class Arm(Config):
     )
     set: dict[str, Any] = Field(default_factory=dict, description="fields as on the command line: a.b: value")
     folds: tuple[str, ...] | None = Field(None, description="fewer folds than the study's, for slow arms")
+    tune: tuple[dict[str, Any], ...] = Field(
+        (),
+        description="candidates, each a `set` of its own; for each fold the one is trained that does best "
+        "inside the fold's training part",
+    )
 
     @property
     def label(self) -> str:
@@ -65,8 +70,10 @@ class Arm(Config):
     def _preset_or_ensemble(self) -> Self:
         if (self.preset is None) == (not self.ensemble):
             raise ValueError("give an arm a preset, or the names of arms under ensemble")
-        if self.ensemble and (self.set or self.folds):
+        if self.ensemble and (self.set or self.folds or self.tune):
             raise ValueError("an ensemble has no fields and folds of its own; those of its arms count")
+        if len(self.tune) == 1:
+            raise ValueError("tune needs two candidates or more; one alone belongs under set")
         if self.weights and len(self.weights) != len(self.ensemble):
             raise ValueError(f"{len(self.weights)} weights for an ensemble of {len(self.ensemble)}")
         if self.weights and (self.fusion != "mean" or not sum(self.weights)):
@@ -88,33 +95,9 @@ class StudyConfig(Config):
     set: dict[str, Any] = Field(default_factory=dict, description="the same for every arm")
     reference: str | None = Field(None, description="arm the others are compared with; default: the first")
     metric: str = Field("accuracy", description="what the table and the paired differences are of")
-
-
-@dataclass(frozen=True)
-class StudyRow:
-    """One arm's line of the table.
-
-    Args:
-        arm: Its name.
-        folds: Test folds done.
-        n: Test cases, each once a seed.
-        n_groups: Groups, the unit of the intervals.
-        metrics: Metric name to ``value [low, high]``.
-        difference: To the reference on the cases both have, or why there is none.
-        to_members: Of an ensemble: the same to each of its arms.
-        seconds: Training time of all its runs.
-        parameters: Trainable numbers.
-    """
-
-    arm: str
-    folds: tuple[str, ...]
-    n: int
-    n_groups: int
-    metrics: Mapping[str, str]
-    difference: str
-    seconds: float
-    parameters: int
-    to_members: Mapping[str, str] = field(default_factory=dict)
+    inner_folds: int | None = Field(
+        None, ge=1, description="of tune: test candidates on so many folds of the training part; null: all"
+    )
 
 
 @dataclass(frozen=True)
@@ -125,6 +108,7 @@ class _Done:
     folds: tuple[str, ...]
     seconds: float
     parameters: int
+    choices: tuple[str, ...] = ()
 
 
 def load_study(path: Path) -> StudyConfig:
@@ -144,16 +128,23 @@ def load_study(path: Path) -> StudyConfig:
     return study
 
 
-def arm_config(study: StudyConfig, arm: Arm, *, seed: int) -> RunConfig:
-    """The arm's complete config: preset, then the study's changes, then the arm's, then the seed."""
+def arm_config(study: StudyConfig, arm: Arm, *, seed: int, candidate: int | None = None) -> RunConfig:
+    """The arm's complete config: preset, then the study's changes, the arm's, its candidate's, the seed."""
     pipeline = pipelines.get(study.pipeline)
     if arm.preset is None:
         raise ConfigError(f"study {study.id}: {arm.label} is an ensemble and has no config")
     values = pipeline.preset_values(arm.preset)
-    for changes in (study.set, arm.set):
+    for changes in (study.set, arm.set, {} if candidate is None else arm.tune[candidate]):
         values, _ = merge(values, _nested(changes))
     kind: type[RunConfig] = pipeline.resolve("config")
     return validate(kind, {**values, "seed": seed}, source=f"study {study.id}, arm {arm.label}")
+
+
+def arm_configs(study: StudyConfig, arm: Arm, *, seed: int) -> list[RunConfig]:
+    """The arm's complete configs: one, or one a candidate."""
+    if not arm.tune:
+        return [arm_config(study, arm, seed=seed)]
+    return [arm_config(study, arm, seed=seed, candidate=i) for i in range(len(arm.tune))]
 
 
 def study_folds(study: StudyConfig) -> tuple[str, ...]:
@@ -171,20 +162,40 @@ def run_study(
     """Train what is not trained yet, then write ``table.md`` and ``table.csv`` below ``out``."""
     folds = study_folds(study)
     single = [arm for arm in study.arms if not arm.ensemble]
-    planned = [(arm, seed, arm_config(study, arm, seed=seed)) for arm in single for seed in study.seeds]
-    for arm, seed, config in planned:
+    planned = [(arm, seed, arm_configs(study, arm, seed=seed)) for arm in single for seed in study.seeds]
+    for arm, seed, configs in planned:
         for fold in arm.folds or folds:
             folder = _folder(out, arm, fold, seed)
             if (folder / SUMMARY_FILE).is_file():
                 continue
             say(f"{study.id}: {arm.label}, fold {fold}, seed {seed}")
-            plan = Plan(config=config, data=study.data, fold=fold, n_folds=study.n_folds)
+            pipeline = pipelines.get(study.pipeline)
+            chosen = 0
+            if arm.tune:
+                chosen = choose(
+                    configs,
+                    pipeline,
+                    data=study.data,
+                    fold=fold,
+                    metric=study.metric,
+                    out=_tuning_folder(folder),
+                    n_folds=study.n_folds,
+                    most_folds=study.inner_folds,
+                    say=say,
+                    progress=progress,
+                ).chosen
+            plan = Plan(config=configs[chosen], data=study.data, fold=fold, n_folds=study.n_folds)
             started = (folder / "config.yaml").is_file()
-            train_one(plan, pipelines.get(study.pipeline), out=folder, resume=started, progress=progress)
+            train_one(plan, pipeline, out=folder, resume=started, progress=progress)
     rows = table(study, out=out, folds=folds)
-    write_atomic(out / "table.md", to_markdown(study, rows))
+    write_atomic(out / "table.md", markdown(study, rows))
     write_atomic(out / "table.csv", to_csv(rows))
     return rows
+
+
+def markdown(study: StudyConfig, rows: Sequence[StudyRow]) -> str:
+    """The study's table as Markdown."""
+    return to_markdown(rows, title=study.title, data=study.data, seeds=study.seeds, metric=study.metric)
 
 
 def table(study: StudyConfig, *, out: Path, folds: Sequence[str]) -> list[StudyRow]:
@@ -218,60 +229,18 @@ def table(study: StudyConfig, *, out: Path, folds: Sequence[str]) -> list[StudyR
                 seconds=runs.seconds,
                 parameters=runs.parameters,
                 to_members={name: _difference(study.metric, runs, done[name]) for name in members[label]},
+                choices=runs.choices,
             )
         )
     return rows
-
-
-def to_markdown(study: StudyConfig, rows: Sequence[StudyRow]) -> str:
-    """The table as Markdown, the study's metric first."""
-    lines = [
-        f"# {study.title}",
-        "",
-        f"Data {study.data}, seeds {', '.join(map(str, study.seeds))}; "
-        "intervals are 95 %, by bootstrap over groups.",
-        "",
-        f"| arm | {study.metric} | difference to reference | folds | n | groups | parameters | training s |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    lines += [
-        f"| {row.arm} | {row.metrics[study.metric]} | {row.difference} | {', '.join(row.folds)} | {row.n} "
-        f"| {row.n_groups} | {row.parameters:,} | {row.seconds:.0f} |"
-        for row in rows
-    ]
-    if any(row.to_members for row in rows):
-        lines += [
-            "",
-            "| ensemble | difference to | " + study.metric + " |",
-            "| --- | --- | --- |",
-            *(
-                f"| {row.arm} | {name} | {difference} |"
-                for row in rows
-                for name, difference in row.to_members.items()
-            ),
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def to_csv(rows: Sequence[StudyRow]) -> str:
-    """The table as CSV, every metric a column."""
-    text = io.StringIO(newline="")
-    fixed = ("arm", "folds", "n", "n_groups", "difference", "seconds", "parameters", "to_members")
-    names = list(rows[0].metrics) if rows else []
-    writer = csv.DictWriter(text, [*fixed, *names], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        values = {name: getattr(row, name) for name in fixed}
-        values["to_members"] = "; ".join(f"{name}: {text}" for name, text in row.to_members.items())
-        writer.writerow({**values, "folds": " ".join(row.folds), **row.metrics})
-    return text.getvalue()
 
 
 def _collect(study: StudyConfig, arm: Arm, *, out: Path, folds: Sequence[str]) -> _Done | None:
     parts: list[AnyPredictions] = []
     finished: list[str] = []
     seconds, parameters = 0.0, 0
-    spec = Manifest.load(study.data).target(arm_config(study, arm, seed=study.seeds[0]).data.target)
+    choices: list[str] = []
+    spec = Manifest.load(study.data).target(arm_configs(study, arm, seed=study.seeds[0])[0].data.target)
     for fold in arm.folds or folds:
         for seed in study.seeds:
             folder = _folder(out, arm, fold, seed)
@@ -284,9 +253,21 @@ def _collect(study: StudyConfig, arm: Arm, *, out: Path, folds: Sequence[str]) -
             seconds += summary["seconds"]
             parameters = summary["parameters"]
             finished.append(fold)
+            if arm.tune:
+                choices.append(_describe(arm, Choice.read(_tuning_folder(folder))))
     if not parts:
         return None
-    return _Done(pool(parts), tuple(dict.fromkeys(finished)), seconds, parameters)
+    return _Done(pool(parts), tuple(dict.fromkeys(finished)), seconds, parameters, tuple(choices))
+
+
+def _describe(arm: Arm, choice: Choice) -> str:
+    changes = ", ".join(f"{key}={value}" for key, value in arm.tune[choice.chosen].items()) or "no change"
+    values = ", ".join(f"{value:.3f}" for value in choice.values)
+    return (
+        f"fold {choice.fold}: candidate {choice.chosen} ({changes}); {choice.metric} of the candidates on "
+        f"fold {', '.join(choice.folds)} of its training part, n = {choice.n}: {values}; "
+        f"{choice.seconds:.0f} s"
+    )
 
 
 def _fused(arm: Arm, found: Mapping[str, _Done | None]) -> _Done | None:
@@ -332,6 +313,10 @@ def _only(predictions: Predictions, cases: set[str]) -> Predictions:
 
 def _format_difference(found: PairedDifference, n: int) -> str:
     return f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}], n = {n}"
+
+
+def _tuning_folder(run: Path) -> Path:
+    return run.with_name(f"{run.name}-tuning")
 
 
 def _folder(out: Path, arm: Arm, fold: str, seed: int) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tessera.core.bundle.bundle import Bundle, combine, update_calibration, update_card
 from tessera.core.config import load_yaml, validate
 from tessera.core.data.atomic import write_atomic
+from tessera.core.data.case import Case
 from tessera.core.data.manifest import Manifest
 from tessera.core.data.splits import Split, check_classes, check_leaks, fold_names, make_split
 from tessera.core.errors import ConfigError, DataError
@@ -49,6 +50,7 @@ class Plan:
         n_folds: Folds to make where the data has none.
         budget_s: Time for training, seconds.
         from_bundle: Bundle whose weights training starts from.
+        without: A fold whose cases the run never sees; ``fold`` is then one of the others.
     """
 
     config: RunConfig
@@ -57,6 +59,7 @@ class Plan:
     n_folds: int = 5
     budget_s: float | None = None
     from_bundle: Path | None = None
+    without: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def read_plan(folder: Path, pipeline: Pipeline) -> Plan:
         n_folds=facts["n_folds"],
         budget_s=facts["budget_s"],
         from_bundle=None if facts["from_bundle"] is None else Path(facts["from_bundle"]),
+        without=facts.get("without"),
     )
 
 
@@ -90,7 +94,7 @@ def train_one(
     """Train, bundle, evaluate and report one fold (or one official split)."""
     manifest = Manifest.load(plan.data)
     config = plan.config
-    cases = manifest.training_cases(config.data.target)
+    cases = training_cases(plan, manifest)
     if resume and (out / SPLITS).is_file():
         split = Split.read(out / SPLITS)
     else:
@@ -120,6 +124,23 @@ def train_one(
     )
     _write_plan(out, plan, manifest)
     return finish(run, pipeline, manifest, split)
+
+
+def training_cases(plan: Plan, manifest: Manifest) -> tuple[Case, ...]:
+    """The cases a run splits into training and test: all that have the target, but those of ``without``."""
+    config = plan.config
+    cases = tuple(manifest.training_cases(config.data.target))
+    if plan.without is None:
+        return cases
+    outer = make_split(
+        cases,
+        fold=plan.without,
+        n_folds=plan.n_folds,
+        val_fraction=0.0,
+        seed=config.seed,
+        target=config.data.target,
+    )
+    return outer.cases(cases, "train")
 
 
 def finish(run: Run, pipeline: Pipeline, manifest: Manifest, split: Split) -> Finished:
@@ -209,6 +230,7 @@ def _write_plan(out: Path, plan: Plan, manifest: Manifest) -> None:
         "n_folds": plan.n_folds,
         "budget_s": plan.budget_s,
         "from_bundle": None if plan.from_bundle is None else str(plan.from_bundle),
+        "without": plan.without,
         "dataset": {
             "id": info.id,
             "title": info.title,
