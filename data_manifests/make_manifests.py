@@ -100,6 +100,22 @@ OMNIGLOT = DatasetInfo(
     role="image",
     splits="five folds of this copy; the group is the drawer, and no drawer is in two folds",
 )
+HIPPOCAMPUS = DatasetInfo(
+    id="hippocampus_mri",
+    title="Hippocampus in MR: anterior and posterior part",
+    description=(
+        "211 cropped MR volumes of about 35 x 50 x 36 voxels of 1 mm, task 4 of the Medical Segmentation "
+        "Decathlon, unchanged NIfTI files from the copy at commit "
+        "895fee683624aafe2033521f4d9b6d99accd66d5. Intensities differ in scale between volumes. Some of the "
+        "cases are not listed."
+    ),
+    licence="CC BY-SA 4.0 (the Decathlon's data; the copying repository is MIT)",
+    citation="Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 13 (2022) 4128.",
+    source="https://github.com/udacity/nd320-c3-3d-imaging-starter",
+    root="hippocampus_mri",
+    role="image",
+    splits="four folds of this copy, for cross-validation; the group is the case, patients are not known",
+)
 
 
 def index_rows(folder: Path) -> list[dict[str, str]]:
@@ -151,6 +167,17 @@ def characters_of(folder: Path, rows: list[dict[str, str]]) -> list[Case]:
     ]
 
 
+def volume_of(folder: Path, row: dict[str, str]) -> Case:
+    """One volume with its mask."""
+    return Case(
+        id=row["group"],
+        files={"image": FileRef(path=folder / row["path"])},
+        targets={"label": FileRef(path=folder / row["label"])},
+        group=row["group"],
+        split=row["fold"],
+    )
+
+
 def cases_of(info: DatasetInfo, folder: Path) -> list[Case]:
     """All cases of a set."""
     rows = index_rows(folder)
@@ -158,6 +185,8 @@ def cases_of(info: DatasetInfo, folder: Path) -> list[Case]:
         return [leaf_of(folder, row) for row in rows]
     if info.id == "omniglot_small":
         return characters_of(folder, rows)
+    if info.id == "hippocampus_mri":
+        return [volume_of(folder, row) for row in rows]
     if info.id == "esc10":
         meta: tuple[str, ...] = ("clip_licence",)
         return [case_of(folder, row, group=row["group"], split=row["fold"], meta=meta) for row in rows]
@@ -168,8 +197,10 @@ def cases_of(info: DatasetInfo, folder: Path) -> list[Case]:
     return [case_of(folder, row, group=array_of(row), split="", meta=meta) for row in rows]
 
 
-def classes_of(cases: list[Case], target: str) -> TargetSpec:
-    """The classes that occur."""
+def classes_of(info: DatasetInfo, cases: list[Case], target: str) -> TargetSpec:
+    """The classes that occur; those of masks stand in no table."""
+    if info.id == "hippocampus_mri":
+        return TargetSpec(kind="mask", classes=("background", "anterior", "posterior"))
     return TargetSpec(kind="class", classes=tuple(sorted({str(case.targets[target]) for case in cases})))
 
 
@@ -178,11 +209,11 @@ def main() -> None:
     root = data_root()
     if root is None:
         raise DataError("TESSERA_DATA_ROOT is not set", hint="set it to the folder that holds esc10 and fsdd")
-    for info in (ESC10, FSDD, BIOACOUSTIC, CORN_LEAF, OMNIGLOT):
+    for info in (ESC10, FSDD, BIOACOUSTIC, CORN_LEAF, OMNIGLOT, HIPPOCAMPUS):
         copy = root / info.root
         cases = cases_of(info, copy)
         full = info.model_copy(
-            update={"targets": {name: classes_of(cases, name) for name in cases[0].targets}}
+            update={"targets": {name: classes_of(info, cases, name) for name in cases[0].targets}}
         )
         local = full.model_copy(update={"root": str(copy.resolve())})  # where the files are while hashing
         manifest = Manifest.create(local, cases, folder=HERE / info.id)

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-AIR_BELOW_HU = -320.0  # between lung (-500 and less) and soft tissue (-100 and more)
+from tessera.medical.config import AIR_BELOW_HU
+
 SMALLEST_ML = 50.0  # of a lung; smaller pockets of air are bowel or trachea
 SECOND_SHARE = 0.15  # of the larger lung's volume that the other one must have
 CLOSING_MM = 6.0  # vessels and airway walls thinner than this belong to the lung
@@ -17,22 +18,31 @@ CLOSING_MM = 6.0  # vessels and airway walls thinner than this belong to the lun
 Mask = npt.NDArray[np.bool_]
 
 
-def lung_mask(volume: npt.NDArray[np.floating] | npt.NDArray[np.integer], spacing: Sequence[float]) -> Mask:
+def lung_mask(
+    volume: npt.NDArray[np.floating] | npt.NDArray[np.integer],
+    spacing: Sequence[float],
+    *,
+    air_below: float = AIR_BELOW_HU,
+    head_axis: int = 2,
+) -> Mask:
     """The lungs with their vessels and airways, without the trachea's upper part, (I, J, K).
 
-    Air inside the body: connected below ``AIR_BELOW_HU`` and without contact to the sides of the volume. A
+    Air inside the body: connected below ``air_below`` and without contact to the sides of the volume. A
     scan that cuts the lungs off at its first or last slice is allowed; empty where nothing fits.
 
     Args:
-        volume: Hounsfield units (I, J, K), the third axis from feet to head or back.
+        volume: Hounsfield units (I, J, K).
         spacing: Of the three axes, mm.
+        air_below: What air is darker than, in the volume's own unit.
+        head_axis: The axis between feet and head, at whose ends the scan may cut the lungs off.
     """
-    air = np.asarray(volume) < AIR_BELOW_HU
+    air = np.asarray(volume) < air_below
     labels, n = cc3d.connected_components(air, connectivity=6, return_N=True)
     voxel_ml = float(np.prod(spacing)) / 1000
     sizes = np.bincount(labels.reshape(-1), minlength=n + 1).astype(np.float64) * voxel_ml
     sizes[0] = 0.0
-    sides = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
+    across = [axis for axis in range(3) if axis != head_axis]
+    sides = [labels.take(end, axis=axis) for axis in across for end in (0, -1)]
     sizes[np.unique(np.concatenate([side.reshape(-1) for side in sides]))] = 0.0
     largest = np.argsort(sizes)[::-1][:2]
     kept = [i for i in largest if sizes[i] >= max(SMALLEST_ML, SECOND_SHARE * sizes[largest[0]])]
