@@ -35,7 +35,7 @@ class VolumeFigures:
         finally:
             source.close()
         axes, flips = grid.towards_ras()
-        volume = np.flip(volume.transpose(axes), [axis for axis, back in enumerate(flips) if back])
+        volume = np.flip(volume.transpose(axes), tuple(axis for axis, back in enumerate(flips) if back))
         return CaseMedia(images=(("middle slices", slices_png(volume, grid.canonical().spacing)),))
 
 

@@ -9,6 +9,7 @@ and the arg-max taken like any network's; in one window the mask is that of the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import Literal
 
@@ -84,7 +85,7 @@ def voxel_score(pairs: Tensor, *, agreement: Agreement = "mean") -> Tensor:
 
     A pair is judged from both sides, so 13 directions suffice; pairs that leave the volume count 0.
     """
-    join = {"mean": _mean, "product": torch.mul, "min": torch.minimum}[agreement]
+    join = _AGREEMENTS[agreement]
     best = torch.zeros_like(pairs[:, 0])
     for channel, offset in enumerate(OFFSETS[: len(OFFSETS) // 2]):
         here, there = _overlap(offset, best.shape[1:])
@@ -103,6 +104,13 @@ def connectivity_loss(pairs: Tensor, target: Tensor) -> Tensor:
 
 def _mean(a: Tensor, b: Tensor) -> Tensor:
     return (a + b) / 2
+
+
+_AGREEMENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mean": _mean,
+    "product": torch.mul,
+    "min": torch.minimum,
+}
 
 
 def _neighbour(values: Tensor, offset: Offset) -> Tensor:
