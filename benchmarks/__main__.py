@@ -23,6 +23,9 @@ SMALL = {
     "timm_plugs": ["--repeats", "10"],
     "elu": ["--repeats", "3"],
     "gpu_training": [],
+    "tiling": ["--size", "96", "96", "80", "--classes", "40", "--repeats", "3"],
+    "volume_memory": ["--shape", "128", "128", "96", "--classes", "3"],
+    "resampling": ["--side", "64", "--repeats", "2"],
 }
 """Script to the options that make it quick; the figures of the documents need the full sizes."""
 

@@ -27,19 +27,32 @@ def preset_config(pipeline: Pipeline, preset: str, **sections: dict[str, Any]) -
     return config
 
 
-def untrained_bundle(folder: Path, preset: str) -> Bundle:
-    """A bundle of the pipeline ``sound`` as training would write it, with its first weights."""
-    pipeline = get("sound")
-    config = preset_config(pipeline, preset)
+SOUNDS = TargetSpec(kind="class", classes=CLASSES)
+
+
+def untrained_bundle(
+    folder: Path, preset: str, *, name: str = "sound", target: TargetSpec = SOUNDS, **sections: dict[str, Any]
+) -> Bundle:
+    """A bundle of a pipeline as training would write it, with its first weights.
+
+    Args:
+        folder: Where to.
+        preset: Of the pipeline.
+        name: Of the pipeline.
+        target: What it predicts.
+        sections: Fields that differ from the preset's.
+    """
+    pipeline = get(name)
+    config = preset_config(pipeline, preset, **sections)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = pipeline.resolve("network")(config, n_outputs=len(CLASSES))
+        network = pipeline.resolve("network")(config, n_outputs=len(target.classes))
     card = Card(
         pipeline=pipeline.name,
         preset=preset,
         task=pipeline.task,
         target_name="label",
-        target=TargetSpec(kind="class", classes=CLASSES),
+        target=target,
         inputs=pipeline.inputs.description,
         input_shape=pipeline.resolve("windows")(config).input_shape,
         members=1,

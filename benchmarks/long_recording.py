@@ -45,7 +45,7 @@ def measure(preset: str, *, hours: float, folder: Path) -> Record:
         write_long_recording(recording, hours)
     bundle = untrained_bundle(folder / f"bundle-{preset}", preset)
     out = folder / f"detections-{preset}"
-    command = [TESSERA, "predict", str(bundle.path), str(recording), "--out", str(out)]
+    command = [TESSERA, "predict", str(bundle.path), str(recording), "--out", str(out), "--no-isolation"]
     done = run_fresh([*command, "--threads", "1", "--timeout", "1d", "--json"])
     said = json.loads(done.text)
     stages = {stage["name"]: stage["seconds"] for stage in said["stages"]}

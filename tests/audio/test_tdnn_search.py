@@ -1,143 +1,139 @@
-"""Search over EfficientTDNN's networks within a limit."""
+"""A supernet through training, and the search of its best network as a bundle."""
 
 from __future__ import annotations
 
-import itertools
-import math
+import csv
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
+import torch
+from typer.testing import CliRunner
 
-from tessera.audio.models.efficient_tdnn import LARGEST, Subnet, count_macs, count_parameters
-from tessera.audio.tdnn_search import FINE, CostLimit, SearchSpace, scaled_width, search
-from tessera.core.errors import ConfigError
+from tessera.audio.embedding import Embedder
+from tessera.audio.models.efficient_tdnn import TDNNClassifier
+from tessera.audio.simulate import simulate_voices
+from tessera.audio.tdnn_search import SubnetScores, app
+from tessera.audio.tdnn_space import stage_space
+from tessera.core.bundle.bundle import Bundle, Member, write_bundle
+from tessera.core.config import merge, validate
+from tessera.core.data.manifest import Manifest
+from tessera.core.data.splits import make_split
+from tessera.core.network import Network
+from tessera.core.pipeline import get
+from tessera.core.training.train import Plan, train_one
 
-TINY = SearchSpace(depths=(1, 2), widths=(8, 16), kernels=(1, 3), concats=(16, 24))
+from .test_verify import untrained
 
-
-def everything(space: SearchSpace) -> list[Subnet]:
-    return [
-        Subnet(widths, kernels, concat)
-        for depth in space.depths
-        for widths in itertools.product(space.widths, repeat=depth + 1)
-        for kernels in itertools.product(space.kernels, repeat=depth + 1)
-        for concat in space.concats
-    ]
-
-
-def like(wanted: Subnet) -> object:
-    """Score that is higher the more choices agree; 0 for all."""
-
-    def score(subnet: Subnet) -> float:
-        pairs = zip((*subnet.widths, *subnet.kernels), (*wanted.widths, *wanted.kernels), strict=False)
-        differences = sum(a != b for a, b in pairs) + (subnet.concat != wanted.concat)
-        return -float(differences + 10 * abs(subnet.depth - wanted.depth))
-
-    return score
+SMALL: dict[str, Any] = {"width": 16, "depth": 2, "concat": 32, "embedding": 16, "cosine_scale": 15.0}
 
 
-@pytest.mark.parametrize(
-    ("full", "widths"), [(512, (128, 176, 256, 384, 512)), (1536, (384, 536, 768, 1152, 1536))]
-)
-def test_shares_of_a_width_are_the_sheets(full: int, widths: tuple[int, ...]) -> None:
-    assert tuple(scaled_width(full, ratio) for ratio in (0.25, 0.35, 0.5, 0.75, 1.0)) == widths
+def values(stage: str, **sections: Any) -> dict[str, Any]:
+    model = {"kind": "efficient-tdnn-super", "stage": stage, **SMALL}
+    changes = {"model": model, "data": {"val_fraction": 0.3}, "trainer": {"max_epochs": 2}, **sections}
+    return merge(get("speaker").preset_values("smoke"), changes)[0]
 
 
-def test_a_share_is_never_more_than_a_tenth_too_small() -> None:
-    assert scaled_width(11, 1.0) == 16  # 8 would be 27 % less
-    assert scaled_width(100, 0.01) == 8
+@pytest.fixture
+def voices(tmp_path: Path) -> Manifest:
+    small = {"speakers": 3, "sample_rate_hz": 8000, "vowels": 2}
+    return simulate_voices(tmp_path / "voices", n=45, seed=0, values=small)
 
 
-def test_spaces_are_as_large_as_the_sheet_says() -> None:
-    assert SearchSpace().size == 4_066_875
-    assert FINE.size == 10_021_183_582_095
-    assert FINE.largest == SearchSpace().largest == LARGEST
-    kernel_stage = SearchSpace(depths=(4,), widths=(512,), concats=(1536,))
-    depth_stage = SearchSpace(widths=(512,), concats=(1536,))
-    assert (kernel_stage.size, depth_stage.size) == (243, 351)
+@pytest.fixture
+def supernet(voices: Manifest, tmp_path: Path) -> Bundle:
+    """An untrained supernet in the folder of a run that learnt ``voices``."""
+    pipeline, run = get("speaker"), tmp_path / "run"
+    config = validate(pipeline.resolve("config"), values("width-2"), source="test")
+    base = untrained(tmp_path / "base", classes=voices.target("speaker").classes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = pipeline.resolve("network")(config, n_outputs=3)
+    split = make_split(voices.cases, fold="1", n_folds=5, val_fraction=0.3, seed=0, target="speaker")
+    run.mkdir()
+    split.write(run / "splits.csv")
+    member = Member(config, network.state_dict())
+    return write_bundle(run / "bundle", pipeline=pipeline, card=base.card, members=[member])
 
 
-def test_every_network_of_a_space_is_drawn_and_no_other() -> None:
-    rng = np.random.default_rng(0)
-    drawn = {TINY.sample(rng) for _ in range(5000)}
-    assert drawn == set(everything(TINY))
-    assert len(drawn) == TINY.size == 2 * (4**2 + 4**3)
+def search(bundle: Bundle, data: Manifest, out: Path, *options: str) -> Any:
+    few = ["--population", "4", "--generations", "1", "--device", "cpu"]
+    wanted = [str(bundle.path), "--data", str(data.folder), "--out", str(out), *few, *options]
+    return CliRunner().invoke(app, wanted)
 
 
-def test_children_are_networks_of_the_space() -> None:
-    rng = np.random.default_rng(0)
-    known = set(everything(TINY))
-    parents = [TINY.sample(rng) for _ in range(40)]
-    for one, other in itertools.product(parents, parents):
-        assert TINY.cross(one, other, rng) in known
-        assert TINY.mutate(one, rng, rate=0.5) in known
-        assert TINY.mutate(one, rng, rate=0.0) == one
-    assert TINY.cross(parents[0], parents[0], rng) == parents[0]
+def test_the_best_network_within_the_limit_becomes_a_bundle(
+    supernet: Bundle, voices: Manifest, tmp_path: Path
+) -> None:
+    done = search(supernet, voices, tmp_path / "a", "--max-parameters", "6000")
+    assert done.exit_code == 0, done.output
+    with (tmp_path / "a" / "search.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert 4 <= len(rows) <= 8
+    errors = [float(row["eer"]) for row in rows]
+    assert errors == sorted(errors)
+    assert all(int(row["parameters"]) <= 6000 for row in rows)
+    best = Bundle.load(tmp_path / "a" / "bundle")
+    best.verify()
+    (network,) = best.networks("cpu")
+    assert isinstance(network, Network)
+    assert isinstance(network.body, TDNNClassifier)
+    assert sum(p.numel() for p in network.body.network.parameters()) == int(rows[0]["parameters"])
+    assert " ".join(map(str, best.config.model.widths)) == rows[0]["widths"]  # type: ignore[attr-defined]
+    assert best.calibration.n == 11
+    assert Embedder(best, device="cpu").embed(voices.cases[:2]).shape == (2, 16)
+    assert f"EER {errors[0]:.4f}" in done.output
 
 
-@pytest.mark.parametrize("limit", [CostLimit(parameters=17_000), CostLimit(macs=250_000, frames=30)])
-def test_the_best_network_within_the_limit_is_found(limit: CostLimit) -> None:
-    """By the score of largest cost, against all networks of a small space."""
-    found = search(
-        lambda s: float(count_parameters(s)),
-        limit,
-        np.random.default_rng(1),
-        space=TINY,
-        population=10,
-        generations=30,
-    )
-    allowed = [s for s in everything(TINY) if limit.allows(s)]
-    assert 10 < len(allowed) < TINY.size - 10
-    assert all(limit.allows(one.subnet) for one in found)
-    assert found[0].score == max(map(count_parameters, allowed))
-    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+def test_the_same_seed_finds_the_same(supernet: Bundle, voices: Manifest, tmp_path: Path) -> None:
+    tables = []
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert search(supernet, voices, tmp_path / name, "--seed", seed).exit_code == 0
+        tables.append((tmp_path / name / "search.csv").read_text(encoding="utf-8"))
+    assert tables[0] == tables[1] != tables[2]
 
 
-def test_descent_beats_as_many_random_draws() -> None:
-    wanted = Subnet((128, 256, 512, 128), (1, 3, 5, 3), 536)
-    score = like(wanted)
-
-    def best(population: int, generations: int) -> float:
-        rng = np.random.default_rng(3)
-        found = search(score, CostLimit(), rng, population=population, generations=generations)  # type: ignore[arg-type]
-        return found[0].score
-
-    assert best(20, 30) > best(20 + 30 * 10, 0)
-
-
-def test_the_same_generator_gives_the_same_search() -> None:
-    def run(seed: int) -> list[Subnet]:
-        rng = np.random.default_rng(seed)
-        found = search(lambda s: -s.concat, CostLimit(parameters=2_000_000), rng, population=8, generations=3)
-        return [one.subnet for one in found]
-
-    assert run(5) == run(5) != run(6)
+def test_norms_are_measured_and_the_error_is_that_of_all_pairs(supernet: Bundle, voices: Manifest) -> None:
+    scores = SubnetScores(supernet, device="cpu")
+    subnet = stage_space("width-2", width=16, depth=2, concat=32).smallest
+    norms, _ = scores.read(voices.cases[:8])
+    plain, measured = scores.body.export(subnet), scores.network(subnet, norms)
+    mean = measured.network.get_buffer("stem.2.running_mean")
+    assert not torch.equal(plain.network.get_buffer("stem.2.running_mean"), mean)
+    weight = measured.network.get_parameter("stem.0.weight")
+    with torch.no_grad():
+        first = torch.relu(torch.nn.functional.conv1d(norms.squeeze(1), weight, padding="same"))
+    torch.testing.assert_close(mean, first.mean(dim=(0, 2)))
+    features, owner = scores.read(voices.cases[:3])
+    two_and_one = scores.error(measured, features, owner, ["a", "a", "b"])
+    assert 0.0 <= two_and_one <= 1.0
+    twice = torch.cat([features[:1], features[:1], features[2:3]])
+    assert scores.error(measured, twice, [0, 1, 2], ["a", "a", "b"]) == 0.0
 
 
-def test_no_network_is_scored_twice_and_an_exhausted_space_ends_the_search() -> None:
-    scored: list[Subnet] = []
-
-    def score(subnet: Subnet) -> float:
-        scored.append(subnet)
-        return 0.0
-
-    search(score, CostLimit(), np.random.default_rng(0), space=TINY, population=200, generations=10**9)
-    assert len(scored) == len(set(scored)) == TINY.size
-
-
-def test_a_limit_only_the_smallest_meets_gives_the_smallest() -> None:
-    small = SearchSpace().smallest
-    limit = CostLimit(macs=count_macs(small))
-    (found,) = search(lambda s: 1.0, limit, np.random.default_rng(0), population=3, generations=2)
-    assert found.subnet == small
+def test_what_cannot_be_searched_is_said(supernet: Bundle, voices: Manifest, tmp_path: Path) -> None:
+    alone = untrained(tmp_path / "alone" / "bundle", classes=voices.target("speaker").classes)
+    assert "does not lie in its run's folder" in search(alone, voices, tmp_path / "x").output
+    split = (supernet.path.parent / "splits.csv").read_bytes()
+    (tmp_path / "alone" / "splits.csv").write_bytes(split)
+    done = search(alone, voices, tmp_path / "x")
+    assert done.exit_code == 2
+    assert "is no supernet" in done.output
+    done = search(supernet, voices, tmp_path / "x", "--max-parameters", "10")
+    assert "no network of the search space is within the limit" in done.output
+    assert not (tmp_path / "x").exists()
 
 
-def test_a_limit_no_network_meets_is_refused_with_the_smallest_cost() -> None:
-    with pytest.raises(ConfigError, match="no network of the search space is within the limit") as caught:
-        search(lambda s: 1.0, CostLimit(parameters=443_967), np.random.default_rng(0))
-    assert "443,968 parameters" in str(caught.value)
-
-
-def test_a_score_that_is_no_number_is_refused() -> None:
-    with pytest.raises(ConfigError, match="is no number"):
-        search(lambda s: math.nan, CostLimit(), np.random.default_rng(0))
+@pytest.mark.slow
+def test_the_stages_are_trained_one_from_the_other(voices: Manifest, tmp_path: Path) -> None:
+    pipeline, before = get("speaker"), None
+    for stage in ("largest", "kernel", "width-2"):
+        config = validate(pipeline.resolve("config"), values(stage, task={"loss": "margin"}), source="test")
+        plan = Plan(config=config, data=str(voices.folder), fold="1", from_bundle=before)
+        done = train_one(plan, pipeline, out=tmp_path / stage)
+        before = done.bundle.path
+    again = train_one(plan, pipeline, out=tmp_path / "again")
+    for name, value in done.bundle.weights().items():
+        assert torch.equal(again.bundle.weights()[name], value), name
+    found = search(done.bundle, voices, tmp_path / "found", "--max-macs", "400000")
+    assert found.exit_code == 0, found.output

@@ -6,9 +6,21 @@ import librosa
 import numpy as np
 import pytest
 import torch
+from scipy.special import jv
 from torch import Tensor
 
-from tessera.audio.waveform_changes import at_tempo, filtered, placed, sounding_samples, with_noise
+from tessera.audio.waveform_changes import (
+    at_pitch,
+    at_tempo,
+    clipped,
+    compressed,
+    distorted,
+    filtered,
+    placed,
+    sounding_samples,
+    with_noise,
+    with_wow,
+)
 
 RATE_HZ = 8000
 
@@ -94,3 +106,68 @@ def test_noise_of_any_power_is_scaled_to_the_ratio() -> None:
     added = with_noise(sound, 7 * noise(2, 1, 400).flip(-1), torch.tensor([0.0, 20.0])) - sound
     ratio_db = 10 * torch.log10(sound.square().mean(dim=(1, 2)) / added.square().mean(dim=(1, 2)))
     torch.testing.assert_close(ratio_db, torch.tensor([0.0, 20.0]), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("percent", [0.0, 5.0, 12.5])
+def test_clipping_is_at_numpys_percentile(percent: float) -> None:
+    sound = noise(1, 2, 501)
+    limit = np.percentile(np.abs(sound.numpy()), 100 - percent)
+    found = clipped(sound, torch.tensor([percent]))
+    np.testing.assert_allclose(found.numpy(), np.clip(sound.numpy(), -limit, limit), rtol=1e-5)
+
+
+def test_wow_bends_a_tones_phase_as_the_formula_says() -> None:
+    t = np.arange(RATE_HZ) / RATE_HZ
+    sound = torch.from_numpy(np.sin(2 * np.pi * 200 * t).astype(np.float32)).expand(2, 1, -1)
+    found = with_wow(sound, torch.tensor([0.0, 0.03]), sample_rate_hz=RATE_HZ)
+    torch.testing.assert_close(found[0], sound[0])
+    bent = t + 0.03 * np.sin(2 * np.pi * 2 * t) / (2 * np.pi * 2)
+    inside = bent < t[-1]
+    expected = np.sin(2 * np.pi * 200 * bent)
+    np.testing.assert_allclose(found[1, 0].numpy()[inside], expected[inside], atol=4e-3)  # straight lines
+    assert np.diff(bent).max() * RATE_HZ == pytest.approx(1.03, abs=1e-4)  # the speed swings by the depth
+
+
+def test_distortion_gives_a_tone_odd_harmonics_after_bessel() -> None:
+    tone = torch.sin(2 * torch.pi * 100 * torch.arange(RATE_HZ) / RATE_HZ)[None, None]
+    changed = distorted(3.0 * tone, torch.tensor([2.0]))
+    power = changed.square().mean()
+    torch.testing.assert_close(power, (3.0 * tone).square().mean())
+    lines = torch.fft.rfft(changed[0, 0]).abs()
+    first, third, fifth = (float(lines[100 * k]) for k in (1, 3, 5))
+    assert third / first == pytest.approx(jv(3, 2.0) / jv(1, 2.0), rel=1e-3)
+    assert fifth / first == pytest.approx(jv(5, 2.0) / jv(1, 2.0), rel=1e-2)
+    assert float(lines[200]) < 1e-3 * first
+
+
+def test_a_compressor_halves_what_exceeds_the_threshold_in_decibels() -> None:
+    decibels = torch.tensor([0.0, -4.0, -10.0, -30.0])
+    sound = 5.0 * 10 ** (decibels / 20) * torch.tensor([1.0, -1.0, 1.0, -1.0])
+    found = compressed(sound[None, None], torch.tensor([-10.0]))[0, 0]
+    level = 20 * torch.log10(found.abs() / 5.0)
+    torch.testing.assert_close(level, torch.tensor([-5.0, -7.0, -10.0, -30.0]), atol=1e-4, rtol=0)
+    assert torch.equal(found.sign(), sound.sign())
+
+
+@pytest.mark.parametrize("semitones", [-2.0, 0.0, 2.0])
+def test_another_pitch_has_the_same_length(semitones: float) -> None:
+    sound = torch.zeros(1, 1, RATE_HZ)
+    sound[0, 0, :6000] = torch.sin(2 * torch.pi * 440 * torch.arange(6000) / RATE_HZ)
+    changed = at_pitch(sound, torch.tensor([semitones]), n_fft=256)
+    assert changed.shape == sound.shape
+    assert abs(int(sounding_samples(changed)) - 6000) < 4
+    part = changed[0, 0, 500:5500]
+    spectrum = torch.fft.rfft(part * torch.hann_window(len(part)), 64_000).abs()
+    assert abs(float(spectrum.argmax()) * RATE_HZ / 64_000 - 440 * 2 ** (semitones / 12)) < 2
+
+
+def test_silence_stays_silence() -> None:
+    silence, one = torch.zeros(1, 2, 400), torch.tensor([1.0])
+    for changed in (
+        clipped(silence, one),
+        with_wow(silence, 0.03 * one, sample_rate_hz=RATE_HZ),
+        distorted(silence, one),
+        compressed(silence, -10 * one),
+        at_pitch(silence, one, n_fft=256),
+    ):
+        assert torch.equal(changed, silence)

@@ -70,3 +70,27 @@ def test_nearest_axes_uses_each_axis_once() -> None:
 def test_a_grid_of_two_axes_is_refused() -> None:
     with pytest.raises(ValueError, match="three axes"):
         VolumeGeometry.of((5, 6), np.eye(4))
+
+
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+@pytest.mark.parametrize("flips", list(product((False, True), repeat=3)))
+def test_placement_puts_every_voxel_where_invert_does(axes: tuple[int, ...], flips: tuple[bool, ...]) -> None:
+    found = grid().permute(axes)
+    for axis, reverse in enumerate(flips):
+        found = found.flip(axis) if reverse else found
+    found = found.crop(Region((1, 0, 2), found.shape)).resample((3, 11, 5))
+    points = np.random.default_rng(0).uniform(-2, 12, (20, 3))
+    place, expected = found.placement(), found.invert(points)
+    for axis, source in enumerate(place.axes):
+        assert np.allclose(place.offset[axis] + place.scale[axis] * points[:, axis], expected[:, source])
+
+
+def test_a_grid_that_lies_askew_on_its_source_has_no_placement() -> None:
+    turned = np.eye(4)
+    turned[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    askew = VolumeGeometry((5, 6, 7), grid().affine, tuple(map(tuple, turned.tolist())))
+    with pytest.raises(ValueError, match="askew"):
+        askew.placement()
+    turned[:2, :2] = [[1.0, 1.0], [0.0, 0.0]]
+    with pytest.raises(ValueError, match="askew"):
+        VolumeGeometry((5, 6, 7), grid().affine, tuple(map(tuple, turned.tolist()))).placement()

@@ -16,6 +16,7 @@ from tessera.audio.models.efficient_tdnn import (
     CosineClassifier,
     Subnet,
     SuperTDNN,
+    SuperTDNNClassifier,
     TDNNClassifier,
     count_macs,
     count_parameters,
@@ -283,3 +284,57 @@ def test_the_classifier_embeds_what_it_classifies() -> None:
     assert embedding.shape == (2, 8)
     torch.testing.assert_close(network(x), network.classifier(embedding))
     assert float(network(x).detach().abs().max()) <= 10.0
+
+
+def super_classifier(sample: Any) -> SuperTDNNClassifier:
+    return SuperTDNNClassifier(3, sample=sample, largest=TOY, n_mels=10, embedding=6, cosine_scale=15.0)
+
+
+def test_a_step_trains_the_subnet_that_was_drawn_and_no_weight_outside_it() -> None:
+    smallest = TOY_SUBNETS[0]
+    network = super_classifier(lambda seed: smallest)
+    network(torch.randn(4, 1, 10, 30)).square().sum().backward()
+    inside = {n for n, _ in network.network.export(smallest).named_parameters()}
+    for name, parameter in network.network.largest.named_parameters():
+        reached = parameter.grad is not None and bool((parameter.grad != 0).any())
+        assert reached == (name in inside), name
+    stem = network.network.largest.get_parameter("stem.0.weight").grad
+    assert stem is not None
+    assert not stem[16:].any()
+
+
+def test_subnets_follow_torchs_generator_like_dropout() -> None:
+    drawn: list[int] = []
+
+    def sample(seed: int) -> Subnet:
+        drawn.append(seed)
+        return TOY
+
+    network = super_classifier(sample)
+    for seed in (5, 5, 6):
+        torch.manual_seed(seed)
+        network(torch.randn(2, 1, 10, 30, generator=torch.Generator().manual_seed(0)))
+    assert drawn[0] == drawn[1] != drawn[2]
+    network.eval()(torch.randn(1, 1, 10, 30))
+    assert len(drawn) == 3
+
+
+def test_the_largest_networks_norms_keep_up_whatever_is_drawn() -> None:
+    networks = [super_classifier(lambda seed, s=subnet: s) for subnet in (TOY, TOY_SUBNETS[0])]
+    networks[1].load_state_dict(networks[0].state_dict())
+    x = torch.randn(8, 1, 10, 30)
+    for network in networks:
+        network(x)
+    buffers = [dict(network.named_buffers()) for network in networks]
+    for name, value in buffers[0].items():
+        torch.testing.assert_close(buffers[1][name], value)
+    torch.testing.assert_close(*(network.eval()(x) for network in networks))
+
+
+def test_an_exported_classifier_answers_as_the_supernet_did() -> None:
+    network = super_classifier(lambda seed: TOY).eval()
+    x = torch.randn(3, 1, 10, 30)
+    for subnet in TOY_SUBNETS:
+        expected = network.classifier(network.network(x.squeeze(1), subnet))
+        torch.testing.assert_close(network.export(subnet)(x), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(network.export(TOY)(x), network(x), atol=1e-5, rtol=1e-5)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +41,8 @@ def origin(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(origin: Path) -> Iterator[str]:
-    handler = functools.partial(Quiet, directory=str(origin))
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{httpd.server_address[1]}"
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+def server(origin: Path, serve: Callable[[functools.partial[Quiet]], str]) -> str:
+    return serve(functools.partial(Quiet, directory=str(origin)))
 
 
 @pytest.fixture

@@ -105,3 +105,21 @@ def test_regions_sort_by_place() -> None:
 def test_resampling_to_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         Pixels((3, 4)).resample((3, 0))
+
+
+@given(st.data())
+def test_placement_speaks_of_centres_where_invert_speaks_of_edges(data: st.DataObject) -> None:
+    grid = data.draw(grids())
+    place = grid.placement()
+    centre = np.full((1, len(grid.shape)), 3.0)
+    expected = grid.invert(centre + 0.5)[0] - 0.5
+    assert place.axes == tuple(range(len(grid.shape)))
+    assert np.array(place.offset) + np.array(place.scale) * centre[0] == pytest.approx(expected)
+
+
+def test_a_geometry_may_have_no_placement() -> None:
+    class Curved(Pixels):
+        placement = Geometry.placement
+
+    with pytest.raises(TypeError, match="Curved does not say"):
+        Curved((2,)).placement()

@@ -152,6 +152,8 @@ def test_numbers_are_numbers_only_when_asked(make: Make) -> None:
     assert made.manifest.target("label").unit == "s"
     with pytest.raises(DataError, match=r"line 2.*no number"):
         make(TEXTS, "file,label\na,loud\n", kind="number")
+    with pytest.raises(DataError, match=r"line 2.*no number"):
+        make(TEXTS, "file,label\na,nan\n", kind="number")
 
 
 def test_two_labels_of_one_file_are_a_contradiction(make: Make) -> None:

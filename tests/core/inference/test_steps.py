@@ -18,7 +18,7 @@ from tessera.core.data.case import Case
 from tessera.core.data.geometry import Pixels, Region
 from tessera.core.errors import ConfigError, DataError
 from tessera.core.inference.fusion import FusionRule, Task
-from tessera.core.inference.slots import Slots, slot_of, waiting_limit
+from tessera.core.inference.slots import Slots, queue_room, slot_of, waiting_limit
 from tessera.core.inference.steps import ForwardPass, Steps, WindowStitcher
 
 from .fakes import WINDOW, OddNetwork
@@ -185,6 +185,12 @@ def test_waiting_inputs_are_bounded_by_memory_and_never_below_one_batch() -> Non
     assert waiting_limit(16, (1, 220_500)) == 128
     assert waiting_limit(16, (1, 512, 512, 64)) == 16
     assert waiting_limit(64, (3, 512, 512)) == 85
+
+
+def test_inputs_read_ahead_are_bounded_by_memory_and_never_none() -> None:
+    assert queue_room(16, (1, 220_500)) == 16
+    assert queue_room(16, (1, 192, 192, 192)) == 9
+    assert queue_room(2, (4, 512, 512, 512)) == 1
 
 
 def test_steps_come_from_a_bundle_of_the_synthetic_pipeline(tmp_path: Path) -> None:

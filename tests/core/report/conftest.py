@@ -22,7 +22,7 @@ from tessera.core.evaluation.predictions import ClassPredictions, ValuePredictio
 from tessera.core.evaluation.predictions_csv import write_predictions
 from tessera.core.evaluation.table import evaluate
 from tessera.core.inference.ledger import Identity, Ledger, Row
-from tessera.core.report.media import CaseMedia
+from tessera.core.report.media import CaseMedia, ImageStack
 from tessera.core.report.report import Report
 
 CLASSES = ("chirp", "<script>alert('x')</script>", "no", "a & b $x_1$")
@@ -65,6 +65,31 @@ class ToneFigures:
         if case.id == self.broken:
             raise DataError(f"cannot read {case.id}", found="0 bytes")
         return CaseMedia(images=(("Spectrogram", png_bytes()),), audio=wav_bytes())
+
+
+class SliceFigures:
+    """Ten slices of 32 x 16 dots in rows of four; remembers which masks it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, tuple[tuple[str, ...], tuple[Path, ...]]] = {}
+
+    def draw(self, case: Case) -> CaseMedia:
+        return self.draw_mask(case, classes=())
+
+    def draw_mask(self, case: Case, *, classes: tuple[str, ...], files: tuple[Path, ...] = ()) -> CaseMedia:
+        self.asked[case.id] = (classes, files)
+        stack = ImageStack(
+            title="Ten <slices>",
+            image=png_bytes(4 * 32, 3 * 16),
+            mask=png_bytes(4 * 32, 3 * 16),
+            columns=4,
+            labels=tuple(f"slice {i + 1} of 10" for i in range(10)),
+            aspect=2.0,
+            first=5,
+            borders=("R", "A", "L", "P"),
+            legend=(("<b>lung</b>", "#e69f00"),),
+        )
+        return CaseMedia(stacks=(stack,))
 
 
 def cases_for(ids: Sequence[str], labels: Sequence[str] = ()) -> dict[str, Case]:
@@ -228,6 +253,37 @@ def make_predictions(
     return folder
 
 
+def make_mask_predictions(folder: Path, *, n: int = 6, summary: bool = True) -> Path:
+    """A folder of predicted masks: case_002 is suspicious, the last one failed."""
+    (folder / "bundle").mkdir(parents=True)
+    card = _card(("background", "lung"), simulated=False, kind="mask")
+    (folder / "bundle" / "card.json").write_text(json.dumps(card))
+    (folder / "run.json").write_text(json.dumps({"bundle": str(folder / "bundle")}))
+    ids = [f"case_{i:03d}" for i in range(n)]
+    cases = cases_for(ids)
+    flags = {"case_002": ("nothing found",)}
+    rows = [
+        Row(
+            case=cases[name],
+            status="suspicious" if name in flags else "ok",
+            flags=flags.get(name, ()),
+            outputs={f"masks/{name}.nii.gz": "0" * 64, f"thumbnails/{name}.png": "1" * 64},
+        )
+        for name in ids
+    ]
+    rows[-1] = Row(case=cases[ids[-1]], status="failed", error="cannot read it")
+    with Ledger.open(folder, Identity("b" * 64, "c" * 64, "0.1.0")) as ledger:
+        ledger.plan(list(cases.values()))
+        ledger.record(rows)
+    if summary:
+        lines = [
+            (row.case.id, row.status, ", ".join(row.flags) or row.error, "8x8x8", 7, "0.500") for row in rows
+        ]
+        header = ("case_id", "status", "flags", "shape", "voxels_lung", "ml_lung")
+        write_rows(folder / "summary.csv", header, lines)
+    return folder
+
+
 def _write_ledger(folder: Path, ids: Sequence[str], failed: Sequence[tuple[str, str]]) -> None:
     cases = cases_for([*ids, *(name for name, _ in failed)])
     identity = Identity("b" * 64, "c" * 64, "0.1.0", bundle_path=str(folder / "bundle"))
@@ -254,6 +310,14 @@ def shown_predictions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Predictions with their report; tests only look at it."""
     folder = make_predictions(tmp_path_factory.mktemp("shown") / "detections")
     Report(folder, figures=ToneFigures()).write()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shown_slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Predicted masks with their report; tests only look at it."""
+    folder = make_mask_predictions(tmp_path_factory.mktemp("shown") / "masks")
+    Report(folder, figures=SliceFigures()).write()
     return folder
 
 
@@ -285,3 +349,13 @@ def tone_figures() -> type[ToneFigures]:
 @pytest.fixture
 def make_cases() -> Callable[..., dict[str, Case]]:
     return cases_for
+
+
+@pytest.fixture
+def new_masks(tmp_path: Path) -> Callable[..., Path]:
+    return lambda **options: make_mask_predictions(tmp_path / "masks", **options)
+
+
+@pytest.fixture
+def slice_figures() -> SliceFigures:
+    return SliceFigures()

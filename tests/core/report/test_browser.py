@@ -65,7 +65,7 @@ def column(page: Any, table: str, number: int) -> list[str]:
     return page.execute_script(script, rows)
 
 
-@pytest.mark.parametrize("kind", ["run", "predictions"])
+@pytest.mark.parametrize("kind", ["run", "predictions", "slices"])
 def test_page_makes_no_request_and_no_console_message(
     show: Callable[..., Any], request: pytest.FixtureRequest, kind: str
 ) -> None:
@@ -153,7 +153,7 @@ def test_filter_leaves_the_rows_that_contain_its_text(show: Callable[..., Any], 
 
 
 @pytest.mark.parametrize("width", [420, 1280])
-@pytest.mark.parametrize("kind", ["run", "predictions"])
+@pytest.mark.parametrize("kind", ["run", "predictions", "slices"])
 def test_page_fits_its_window_without_sideways_scrolling(
     show: Callable[..., Any], request: pytest.FixtureRequest, kind: str, width: int
 ) -> None:
@@ -169,3 +169,75 @@ def test_players_are_wide_enough_to_use(show: Callable[..., Any], shown_run: Pat
         "return [...document.querySelectorAll('audio')].map(player => player.getBoundingClientRect().width)"
     )
     assert min(page.execute_script(script)) >= 250
+
+
+def in_view(page: Any) -> int:
+    """The slice of the first viewer that lies in its frame, from what the browser laid out."""
+    column, row, sizes = page.execute_script("""
+        const frame = document.querySelector(".frame").getBoundingClientRect();
+        const images = [...document.querySelector(".frame").querySelectorAll("img")];
+        const found = images.map(image => image.getBoundingClientRect());
+        const place = found[0];
+        return [(frame.left - place.left) / frame.width, (frame.top - place.top) / frame.height,
+                found.map(box => [box.left, box.top, box.width / frame.width, box.height / frame.height])];
+    """)
+    scan, mask = sizes
+    assert scan == mask  # the mask lies exactly on its scan
+    assert scan[2:] == pytest.approx([4, 3], abs=0.01)
+    assert (column, row) == pytest.approx((round(column), round(row)), abs=0.01)
+    return round(row) * 4 + round(column)
+
+
+def test_slider_keys_and_wheel_leaf_through_the_slices(show: Callable[..., Any], shown_slices: Path) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+    from selenium.webdriver.common.keys import Keys
+
+    page = show(shown_slices)
+    frame = page.find_element("css selector", ".frame")
+    slider, place = (page.find_element("css selector", f".controls {name}") for name in ("input", "output"))
+    assert (in_view(page), place.text) == (5, "slice 6 of 10")
+    slider.send_keys(Keys.ARROW_RIGHT)
+    assert (in_view(page), place.text) == (6, "slice 7 of 10")
+    assert slider.get_attribute("aria-valuetext") == "slice 7 of 10"
+    slider.send_keys(Keys.HOME)
+    assert in_view(page) == 0
+    frame.click()
+    for key, expected in (
+        (Keys.ARROW_UP, 1),
+        (Keys.ARROW_LEFT, 0),
+        (Keys.ARROW_DOWN, 0),
+        (Keys.PAGE_UP, 5),
+        (Keys.END, 9),
+        (Keys.ARROW_RIGHT, 9),
+    ):
+        frame.send_keys(key)
+        assert in_view(page) == expected
+    assert slider.get_attribute("value") == "9"
+    origin = ScrollOrigin.from_element(frame)
+    top = page.execute_script("return scrollY")
+    ActionChains(page).scroll_from_origin(origin, 0, 120).perform()
+    assert in_view(page) == 8
+    assert page.execute_script("return scrollY") == top
+    page.execute_script("document.activeElement.blur()")
+    ActionChains(page).scroll_from_origin(origin, 0, 120).perform()
+    assert in_view(page) == 8  # a page that is scrolled past a picture leaves it alone
+    assert page.get_log("browser") == []
+
+
+def test_mask_is_switched_off_and_its_opacity_set(show: Callable[..., Any], shown_slices: Path) -> None:
+    page = show(shown_slices)
+    mask = page.find_element("css selector", ".frame .mask")
+    _, box, opacity = page.find_elements("css selector", ".stack .controls input")[:3]
+    assert mask.is_displayed()
+    assert float(mask.value_of_css_property("opacity")) == 0.5
+    opacity.send_keys("\ue010")  # End: fully opaque
+    assert float(mask.value_of_css_property("opacity")) == 1.0
+    box.click()
+    assert not mask.is_displayed()
+    assert not opacity.is_enabled()
+    box.click()
+    assert mask.is_displayed()
+    others = page.find_elements("css selector", ".frame .mask")[1:]
+    assert len(others) == 5
+    assert all(float(other.value_of_css_property("opacity")) == 0.5 for other in others)

@@ -35,6 +35,13 @@ def test_polynomial_falls_with_its_power() -> None:
     assert values[100] == 0.0
 
 
+def test_polynomial_is_that_of_nnunet() -> None:
+    values = factors(1000, warmup_fraction=0.0, schedule="polynomial", power=0.9, lr=0.01)
+    rates = {epoch: 0.01 * values[epoch] for epoch in (1, 100, 500, 900, 999)}
+    published = {1: 0.009991, 100: 0.0090953, 500: 0.00535887, 900: 0.00125893, 999: 1.99526e-5}
+    assert rates == pytest.approx(published, rel=1e-5)
+
+
 def test_step_drops_at_its_fractions() -> None:
     options: dict[str, Any] = {"step_fractions": (0.5, 0.8), "step_factor": 0.1}
     values = factors(100, warmup_fraction=0.0, schedule="step", **options)
@@ -69,6 +76,19 @@ def test_sgd_makes_the_step_of_its_formula() -> None:
     (3 * network.weight).sum().backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     assert network.weight.item() == pytest.approx(start - 0.1 * (3 + 0.5 * start))
+
+
+@pytest.mark.parametrize(("nesterov", "second"), [(False, 1.9), (True, 2.71)])
+def test_nesterov_looks_ahead_along_the_momentum(nesterov: bool, second: float) -> None:
+    network = nn.Linear(1, 1, bias=False)
+    config = OptimConfig(kind="sgd", lr=1.0, momentum=0.9, weight_decay=0.0, nesterov=nesterov)
+    optimizer = build_optimizer(network, config)
+    for _ in range(2):
+        before = network.weight.item()
+        optimizer.zero_grad()
+        network.weight.sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert before - network.weight.item() == pytest.approx(second)
 
 
 def test_the_scheduler_sets_the_rate_of_each_step() -> None:

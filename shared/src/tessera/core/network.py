@@ -23,7 +23,7 @@ class Network(nn.Module):
 
     Args:
         front_end: (B, C, *S) raw input -> features; float32, usually without parameters.
-        body: Features -> raw output (B, K).
+        body: Features -> raw output (B, K), or (B, K, *S) of masks; in training perhaps a list of them.
         output: Raw output -> raw output in the target's unit; the identity for classes.
     """
 
@@ -36,7 +36,7 @@ class Network(nn.Module):
         self._maps_and_logits: Callable[[Tensor], tuple[list[Tensor], Tensor]] | None = None
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, C, *S) -> raw output (B, K)."""
+        """(B, C, *S) -> raw output (B, K), or (B, K, *S) of masks."""
         return self.answer(self.front_end(input))
 
     def use_channels_last(self) -> None:
@@ -58,8 +58,20 @@ class Network(nn.Module):
             self._maps_and_logits = torch.compile(self.body.maps_and_logits)
 
     def answer(self, features: Tensor) -> Tensor:
-        """Features -> raw output (B, K), float32."""
-        return self.output(self.body(self._arranged(features)).float())
+        """Features -> raw output (B, K), or (B, K, *S) of masks, float32."""
+        return self.answers(features)[0]
+
+    def answers(self, features: Tensor) -> list[Tensor]:
+        """Features -> all raw outputs, the finest first: several of a body under deep supervision."""
+        given = self.training_answer(features)
+        return given if isinstance(given, list) else [given]
+
+    def training_answer(self, features: Tensor) -> Tensor | list[Tensor]:
+        """Features -> what the body gives, float32: one output, or a list of them, finest first."""
+        raw = self.body(self._arranged(features))
+        if isinstance(raw, list):
+            return [self.output(one.float()) for one in raw]
+        return self.output(raw.float())
 
     def map_and_answer(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features -> the last map (B, C, *S) and the raw output (B, K), of a body that gives maps."""

@@ -51,13 +51,18 @@ class Pipeline:
         network: Called with the config and ``n_outputs``; gives the ``Network``.
         transforms: Called with the config; gives the batch's random ``Transforms``.
         writer: Called with the config and the ``TargetSpec``; gives a ``Writer``. With ``predict_options``
-            also with ``options``, of that class, and the bundle's ``calibration``.
+            also with ``options``, of that class, the bundle's ``calibration`` and ``model_digest``.
         figures: Called with the config; gives ``CaseFigures`` for the report.
         predict_options: A ``Config`` class of what a person can choose of the outputs, or empty.
         labels: A ``Config`` class that is also a ``PartLabels``: it cuts cases into labelled parts by the
             field's own tables; or empty.
+        pairs: Called with a folder of cases, a folder of masks, and options; gives ``MaskPairs``; or empty.
         configure: Called with the config, the manifest and the split, before training; gives the config with
             what follows from the data filled in; or empty.
+        example: Called with a config; gives it with what ``configure`` would fill in for a tiny data set, so
+            that every preset can be checked without data; or empty, where presets are complete.
+        explain: Called like ``configure``, and with ``measure`` (run a training step); gives what follows
+            from the data, and why, as text for a person; or empty.
         scores: Called with the config and the ``TargetSpec`` of a mask; gives ``MaskScores``; or empty.
         simulators: Name to reference of a simulator.
         presets: Names of ``presets/<pipeline>.<preset>.yaml`` in the vertical's package.
@@ -82,7 +87,10 @@ class Pipeline:
     figures: str
     predict_options: str = ""
     labels: str = ""
+    pairs: str = ""
     configure: str = ""
+    example: str = ""
+    explain: str = ""
     scores: str = ""
     simulators: Mapping[str, str] = field(default_factory=dict)
     presets: tuple[str, ...]

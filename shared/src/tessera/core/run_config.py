@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, NonNegativeInt
+from pydantic import BeforeValidator, Field, NonNegativeInt, model_validator
 
 from tessera.core.config import Config
 
@@ -19,10 +19,14 @@ class DataConfig(Config):
         0.15, ge=0.0, lt=1.0, description="share of the training groups used for validation"
     )
     cache: bool = Field(True, description="keep prepared cases on disk, keyed by content and config")
+    regions_per_case: int = Field(1, ge=1, description="training regions drawn from a case in an epoch")
+    foreground: Fraction = Field(
+        1 / 3, description="masks only: share of training regions drawn to hold some of the foreground"
+    )
 
 
 class LikelihoodConfig(Config):
-    """What is unlikely costs: cross-entropy of classes and of tags, Gaussian likelihood of numbers."""
+    """What is unlikely costs: cross-entropy of classes, tags and masks, Gaussian likelihood of numbers."""
 
     kind: Literal["likelihood"] = "likelihood"
 
@@ -38,12 +42,42 @@ class BiasLossConfig(Config):
     )
 
 
+class MarginLossConfig(Config):
+    """Cross-entropy of classes by angles, where the right one is made larger; see `AngularMargin`."""
+
+    kind: Literal["margin"] = "margin"
+    margin: float = Field(0.2, ge=0.0, lt=1.5, description="added to the angle of the right class, rad")
+
+
+class DiceCrossEntropyConfig(Config):
+    """Masks: cross-entropy and soft Dice, as nnU-Net trains; other alpha and beta: a Tversky loss."""
+
+    kind: Literal["dice_ce"] = "dice_ce"
+    ce_weight: float = Field(1.0, ge=0.0, description="factor of the cross-entropy")
+    dice_weight: float = Field(1.0, ge=0.0, description="factor of the overlap")
+    batch_dice: bool = Field(
+        False, description="overlap of all rows of a batch together; for small structures"
+    )
+    tversky_alpha: float = Field(0.5, ge=0.0, le=1.0, description="what is found and not there; Dice: 0.5")
+    tversky_beta: float = Field(0.5, ge=0.0, le=1.0, description="what is there and not found; Dice: 0.5")
+
+    @model_validator(mode="after")
+    def _something_is_minimised(self) -> Self:
+        if not self.ce_weight + self.dice_weight:
+            raise ValueError("ce_weight and dice_weight are both 0")
+        if not self.tversky_alpha + self.tversky_beta:
+            raise ValueError("tversky_alpha and tversky_beta are both 0: every answer would be perfect")
+        return self
+
+
 def _kind_of_name(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
 LossConfig = Annotated[
-    LikelihoodConfig | BiasLossConfig, Field(discriminator="kind"), BeforeValidator(_kind_of_name)
+    LikelihoodConfig | BiasLossConfig | MarginLossConfig | DiceCrossEntropyConfig,
+    Field(discriminator="kind"),
+    BeforeValidator(_kind_of_name),
 ]
 
 
@@ -56,6 +90,12 @@ class TaskConfig(Config):
     sampling: Literal["uniform", "balanced"] = "uniform"
 
 
+class MaskTaskConfig(TaskConfig):
+    """Loss and sampling of fields whose targets are masks."""
+
+    loss: LossConfig = Field(DiceCrossEntropyConfig(), description="a kind, or a kind with its options")
+
+
 class OptimConfig(Config):
     """Optimiser and learning-rate schedule."""
 
@@ -63,6 +103,7 @@ class OptimConfig(Config):
     lr: float = Field(1e-3, gt=0.0, description="peak learning rate")
     weight_decay: float = Field(1e-2, ge=0.0, description="not applied to biases and norms")
     momentum: Fraction = Field(0.9, description="sgd only")
+    nesterov: bool = Field(True, description="sgd only: look ahead along the momentum")
     schedule: Literal["constant", "cosine", "polynomial", "step"] = "cosine"
     warmup_fraction: float = Field(0.05, ge=0.0, lt=1.0, description="share of all steps")
     final_lr_fraction: Fraction = Field(0.0, description="cosine: learning rate at the end over its peak")

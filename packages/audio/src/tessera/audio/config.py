@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, model_validator
 
+from tessera.audio.augmentation_config import NamedSet
 from tessera.audio.feature_config import FeatureConfig, MelConfig, WaveformConfig
 from tessera.audio.model_config import (
     CRNNConfig,
@@ -69,6 +70,9 @@ class SoundAugmentConfig(AugmentConfig):
         0.0, ge=0.0, le=40.0, description="spread of the noise's random smooth spectrum, dB; 0 is white"
     )
     flip_sign: bool = Field(False, description="reverse the polarity of half the windows")
+    set: NamedSet | None = Field(
+        None, description="a set of changes: sgn, ssa, susa, sspa, suspa, tsma, or a set's own lines"
+    )
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> Self:
@@ -94,6 +98,7 @@ class SoundConfig(RunConfig):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         problem = self._front_end_problem() or self._window_problem() or self._mask_problem()
+        problem = problem or self._set_problem()
         if problem:
             raise ValueError(problem)
         return self
@@ -130,3 +135,9 @@ class SoundConfig(RunConfig):
         return (
             f"augment.mask_count and augment.mask_width need {what} each for features: {self.features.kind}"
         )
+
+    def _set_problem(self) -> str | None:
+        heard = isinstance(self.features, WaveformConfig)
+        if self.augment.set is None or not self.augment.set.of_pictures or not heard:
+            return None
+        return f"augment.set changes pictures; it needs features of kind: {PICTURES}"

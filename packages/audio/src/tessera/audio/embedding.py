@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tessera.core.bundle.bundle import Bundle
 from tessera.core.data.case import Case
-from tessera.core.errors import ConfigError
+from tessera.core.inference.embeddings import check_embeddings, embed
 from tessera.core.inference.steps import choose_device
-from tessera.core.network import Network
 
 Floats = npt.NDArray[np.float32]
 
@@ -35,14 +34,7 @@ class Embedder:
     def __init__(self, bundle: Bundle, *, device: str = "auto") -> None:
         self.device = choose_device(device)
         self.networks = [network.eval() for network in bundle.networks(self.device)]
-        for network in self.networks:
-            if not callable(getattr(network.body, "embed", None)):
-                raise ConfigError(
-                    f"{bundle.path}: its network has no embedding",
-                    found=type(network.body).__name__,
-                    expected="a model of kind efficient-tdnn, crnn or room-transformer",
-                    hint="train such a preset",
-                )
+        check_embeddings(self.networks, source=bundle.path)
         self.reader = bundle.pipeline.resolve("reader")(bundle.config)
         self.windows = bundle.pipeline.resolve("windows")(bundle.config)
         self.batch_size = bundle.config.inference.batch_size
@@ -77,12 +69,4 @@ class Embedder:
         missing = self.batch_size - len(input)
         padded = torch.cat([input, torch.zeros(missing, *input.shape[1:])]).to(self.device)
         with torch.inference_mode():
-            found = [_embedding(network, padded)[: len(input)] for network in self.networks]
-        return torch.cat(found, dim=1).double().cpu().numpy()
-
-
-def _embedding(network: nn.Module, input: Tensor) -> Tensor:
-    assert isinstance(network, Network)
-    body: Any = network.body
-    vectors: Tensor = body.embed(network.front_end(input)).float()
-    return nn.functional.normalize(vectors)
+            return embed(self.networks, padded)[: len(input)].double().numpy()

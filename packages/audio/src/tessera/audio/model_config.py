@@ -142,6 +142,39 @@ class TDNNConfig(Config):
             )
 
 
+class SuperTDNNConfig(Config):
+    """The supernet of EfficientTDNN; each step trains a random one of its networks (Wang et al. 2022)."""
+
+    kind: Literal["efficient-tdnn-super"] = "efficient-tdnn-super"
+    width: Width = Field(512, multiple_of=8, description="most channels between and inside blocks")
+    depth: int = Field(4, ge=1, le=16, description="most blocks")
+    concat: int = Field(1536, ge=8, le=16_384, multiple_of=8, description="most channels pooled over time")
+    embedding: int = Field(192, ge=1, le=4096, description="numbers between the pooling and the classes")
+    cosine_scale: float = Field(30.0, gt=0.0, le=1000.0, description="classes by the angle of the embedding")
+    stage: Literal["largest", "kernel", "depth", "width-1", "width-2"] = Field(
+        "largest",
+        description="what differs between the networks of the steps: nothing, kernels, also depths, also "
+        "widths from a half, also widths from a quarter; each stage starts from the weights before it",
+    )
+
+    def build_for(self, shape: Sequence[int], n_outputs: int) -> nn.Module:
+        """The network for features of this shape (1, rows, frames)."""
+        from tessera.audio.models.efficient_tdnn import SuperTDNNClassifier
+        from tessera.audio.tdnn_space import stage_space
+
+        sizes = {"width": self.width, "depth": self.depth, "concat": self.concat}
+        space = stage_space(self.stage, **sizes)
+        return SuperTDNNClassifier(
+            n_outputs,
+            sample=space.sample_by_seed,
+            largest=stage_space("width-2", **sizes).largest,
+            n_mels=shape[1],
+            embedding=self.embedding,
+            cosine_scale=self.cosine_scale,
+            elastic_kernels=self.stage != "largest",
+        )
+
+
 class RoomTransformerConfig(Config):
     """A transformer over overlapping patches of a picture, made to measure rooms (Wang et al. 2024)."""
 
@@ -193,7 +226,9 @@ class EncoderModelConfig(ClassifierConfig):
     kind: Literal["encoder"] = "encoder"  # type: ignore[assignment]
 
 
-PictureNetConfig = CRNNConfig | KNetConfig | TFNetConfig | TDNNConfig | RoomTransformerConfig
+PictureNetConfig = (
+    CRNNConfig | KNetConfig | TFNetConfig | TDNNConfig | SuperTDNNConfig | RoomTransformerConfig
+)
 ModelConfig = Annotated[
     PictureNetConfig | MNetConfig | EncoderModelConfig | ReferenceConfig, Field(discriminator="kind")
 ]

@@ -19,7 +19,7 @@ Format = Literal["csv", "raven", "audacity"]
 
 
 class SoundOutput(Config):
-    """Detections: which formats, which classes, and when a score is a detection."""
+    """Detections: which formats, which classes, and when a score is a detection; and embeddings."""
 
     formats: tuple[Format, ...] = Field(
         ("csv",), description="csv: detections.csv; raven: selection tables; audacity: label tracks"
@@ -40,6 +40,10 @@ class SoundOutput(Config):
     smoothing: Literal["mean", "max"] = Field("mean", description="running mean or running maximum")
     min_duration_s: float = Field(0.0, ge=0.0, description="shortest detection, s")
     max_gap_s: float = Field(0.0, ge=0.0, description="longest gap inside one detection, s")
+    embeddings: bool = Field(
+        False,
+        description="true: embeddings.csv, what the network knows of each recording, and of its windows",
+    )
 
     @field_validator("formats", mode="before")
     @classmethod

@@ -81,8 +81,9 @@ SPEAKER = Pipeline(
     summary="Tell speakers apart by a voice's embedding, also speakers that were never heard in training.",
     task="classification",
     **_PARTS,
+    predict_options="tessera.audio.output_config:SoundOutput",
     simulators={"simulated-voices": "tessera.audio.simulate:simulate_voices"},
-    presets=("tdnn", "digits", "smoke"),
+    presets=("tdnn", "supernet", "digits", "smoke"),
     inputs=InputContract(
         suffixes=SOUND.inputs.suffixes,
         description="Recordings of one voice each, at any sample rate and channel count, full scale = 1.",

@@ -1,207 +1,237 @@
-"""Search for the best network of EfficientTDNN within a limit of parameters or multiply-adds.
+"""Search a trained supernet for the best network within a cost: ``python -m tessera.audio.tdnn_search``.
 
-After Wang et al., arXiv 2103.13581: a genetic search over subnets of one trained supernet. What a subnet is
-worth is the caller's to say, for instance minus its error rate on validation data after `refit_norms`; the
-paper's predictor of it is such a function too.
+The cases of the supernet's own run are used: batch norms are measured on its training cases, networks are
+scored on its validation cases, by the equal error rate of all their pairs. Written are all scored networks
+(``search.csv``) and the best as a bundle of its own (``bundle``), which predicts, verifies and trains on like
+any other.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
+import torch
+import typer
+from torch import Tensor, nn
 
-from tessera.audio.models.efficient_tdnn import Subnet, count_macs, count_parameters
-from tessera.core.errors import ConfigError
+from tessera.audio.config import SoundConfig
+from tessera.audio.model_config import SuperTDNNConfig, TDNNConfig
+from tessera.audio.models.efficient_tdnn import (
+    Subnet,
+    SuperTDNNClassifier,
+    TDNNClassifier,
+    count_macs,
+    count_parameters,
+    refit_norms,
+)
+from tessera.audio.tdnn_space import CostLimit, Found, SearchSpace, search, stage_space
+from tessera.audio.verification import all_pairs, equal_error_rate, error_rates
+from tessera.core.bundle.bundle import Bundle, Member, update_calibration, write_bundle
+from tessera.core.config import validate
+from tessera.core.data.atomic import write_atomic
+from tessera.core.data.case import Case
+from tessera.core.data.manifest import Manifest
+from tessera.core.data.splits import Split
+from tessera.core.errors import ConfigError, DataError, TesseraError
+from tessera.core.inference.steps import choose_device
+from tessera.core.network import Network
+from tessera.core.training.bundling import LEAST_CALIBRATION_CASES, fit_calibration
+from tessera.core.training.run_folder import SPLITS
 
-RATIOS = (0.25, 0.35, 0.5, 0.75, 1.0)  # widths of the coarse space, paper
-TRIES = 1000  # draws in vain, one after the other, before there seems to be no other network
-DIVISOR = 8
+BATCH = 32  # windows of a pass
+COLUMNS = ("eer", "depth", "widths", "kernels", "concat", "parameters", "macs")
 
-
-def scaled_width(width: int, ratio: float) -> int:
-    """The multiple of 8 nearest to a share of a width, never more than a tenth below it."""
-    exact = width * ratio
-    nearest = max(DIVISOR, int(exact + DIVISOR / 2) // DIVISOR * DIVISOR)
-    return nearest if nearest >= 0.9 * exact else nearest + DIVISOR
-
-
-@dataclass(frozen=True)
-class SearchSpace:
-    """The choices; each layer chooses its width and its kernel by itself.
-
-    Args:
-        depths: Numbers of blocks.
-        widths: Channels between and inside blocks.
-        kernels: Frames of a kernel.
-        concats: Channels pooled over time.
-    """
-
-    depths: tuple[int, ...] = (2, 3, 4)
-    widths: tuple[int, ...] = tuple(scaled_width(512, ratio) for ratio in RATIOS)
-    kernels: tuple[int, ...] = (1, 3, 5)
-    concats: tuple[int, ...] = tuple(scaled_width(1536, ratio) for ratio in RATIOS)
-
-    @property
-    def largest(self) -> Subnet:
-        """The network that holds all others."""
-        layers = max(self.depths) + 1
-        return Subnet((max(self.widths),) * layers, (max(self.kernels),) * layers, max(self.concats))
-
-    @property
-    def smallest(self) -> Subnet:
-        """The network with the fewest of everything."""
-        layers = min(self.depths) + 1
-        return Subnet((min(self.widths),) * layers, (min(self.kernels),) * layers, min(self.concats))
-
-    @property
-    def size(self) -> int:
-        """Number of different networks."""
-        a_layer = len(self.widths) * len(self.kernels)
-        return len(self.concats) * sum(a_layer ** (depth + 1) for depth in self.depths)
-
-    def sample(self, rng: np.random.Generator) -> Subnet:
-        """One network: its depth, then each choice uniformly."""
-        layers = int(rng.choice(self.depths)) + 1
-        widths, kernels = rng.choice(self.widths, layers), rng.choice(self.kernels, layers)
-        return Subnet(_ints(widths), _ints(kernels), int(rng.choice(self.concats)))
-
-    def mutate(self, subnet: Subnet, rng: np.random.Generator, *, rate: float) -> Subnet:
-        """Draw each choice anew with a probability; added blocks are drawn, the last ones are dropped."""
-        fresh = self.sample(rng)
-        layers = fresh.depth + 1 if rng.random() < rate else subnet.depth + 1
-
-        def choose(old: Sequence[int], among: Sequence[int]) -> tuple[int, ...]:
-            drawn, again = _ints(rng.choice(among, layers)), rng.random(layers) < rate
-            return tuple(drawn[i] if i >= len(old) or again[i] else old[i] for i in range(layers))
-
-        widths, kernels = choose(subnet.widths, self.widths), choose(subnet.kernels, self.kernels)
-        return Subnet(widths, kernels, fresh.concat if rng.random() < rate else subnet.concat)
-
-    def cross(self, one: Subnet, other: Subnet, rng: np.random.Generator) -> Subnet:
-        """A child as deep as the first parent, each choice that of either."""
-        depth = one.depth + 1
-
-        def choose(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
-            take = rng.random(depth) < 0.5
-            return tuple(b[i] if take[i] and i < len(b) else a[i] for i in range(depth))
-
-        widths, kernels = choose(one.widths, other.widths), choose(one.kernels, other.kernels)
-        return Subnet(widths, kernels, other.concat if rng.random() < 0.5 else one.concat)
+app = typer.Typer(add_completion=False)
 
 
-FINE = SearchSpace(widths=tuple(range(128, 513, 8)), concats=tuple(range(384, 1537, 8)))
-"""The paper's space of 10^13 networks; `SearchSpace()` is its coarse one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CostLimit:
-    """The most a network may cost; None is no limit.
+class SubnetScores:
+    """The error of a supernet's networks on validation windows.
 
     Args:
-        parameters: Trainable numbers.
-        macs: Multiply-adds of one input, as the paper counts them.
-        frames: Length of that input.
-        n_mels: Its bands.
-        embedding: Length of the embedding.
+        bundle: Of a supernet.
+        device: auto, cpu or cuda.
     """
 
-    parameters: int | None = None
-    macs: int | None = None
-    frames: int = 300
-    n_mels: int = 80
-    embedding: int = 192
+    def __init__(self, bundle: Bundle, *, device: str = "auto") -> None:
+        self.model = _sizes(bundle)
+        self.device = choose_device(device)
+        (network,) = bundle.networks(self.device)
+        assert isinstance(network, Network)
+        assert isinstance(network.body, SuperTDNNClassifier)
+        self.front_end: nn.Module = network.front_end
+        self.body: SuperTDNNClassifier = network.body
+        self.reader = bundle.pipeline.resolve("reader")(bundle.config)
+        self.windows = bundle.pipeline.resolve("windows")(bundle.config)
 
-    def allows(self, subnet: Subnet) -> bool:
-        """Whether a network stays within."""
-        sizes = {"n_mels": self.n_mels, "embedding": self.embedding}
-        if self.parameters is not None and count_parameters(subnet, **sizes) > self.parameters:
-            return False
-        return self.macs is None or count_macs(subnet, frames=self.frames, **sizes) <= self.macs
+    def read(self, cases: Sequence[Case]) -> tuple[Tensor, list[int]]:
+        """Features (N, 1, F, T) of all windows of the cases, and the case of each."""
+        inputs, owner = [], []
+        for number, case in enumerate(cases):
+            source = self.reader.open(case)
+            try:
+                for region in self.windows.plan(source.grid):
+                    inputs.append(self.windows.read(source, region)["input"])
+                    owner.append(number)
+            finally:
+                source.close()
+        with torch.inference_mode():
+            parts = [self.front_end(torch.stack(list(part)).to(self.device)) for part in _batches(inputs)]
+        return torch.cat(parts), owner
+
+    def network(self, subnet: Subnet, norms: Tensor) -> TDNNClassifier:
+        """A network of its own, its batch norms measured on features (N, 1, F, T)."""
+        network = self.body.export(subnet)
+        whole = norms[: max(1, len(norms) // BATCH) * BATCH]  # batches of equal size
+        refit_norms(network, torch.split(whole, BATCH))
+        return network
+
+    def error(self, network: TDNNClassifier, features: Tensor, owner: list[int], names: list[str]) -> float:
+        """Equal error rate of all pairs of cases; ``owner`` (N,) says whose the features are."""
+        with torch.inference_mode():
+            vectors = torch.cat([network.embed(part) for part in torch.split(features, BATCH)])
+        vectors = nn.functional.normalize(vectors.float()).double().cpu()
+        sums = torch.zeros(len(names), vectors.shape[1], dtype=torch.float64)
+        trials = all_pairs(sums.index_add(0, torch.tensor(owner), vectors).numpy(), names)
+        return equal_error_rate(error_rates(trials.scores, trials.same))
 
 
-@dataclass(frozen=True)
-class Found:
-    """A network and its score."""
-
-    subnet: Subnet
-    score: float
-
-
-def search(
-    score: Callable[[Subnet], float],
-    limit: CostLimit,
-    rng: np.random.Generator,
+@app.command()
+def find(
+    bundle: Annotated[Path, typer.Argument(help="Bundle of a supernet, in its run's folder.")],
     *,
-    space: SearchSpace = SearchSpace(),
-    population: int = 50,
-    generations: int = 200,
-    mutation: float = 0.1,
-) -> list[Found]:
-    """All networks that were scored within a limit, the best first; the same generator gives the same list.
-
-    Each generation keeps the better half and fills up with children of it, half of them mutated from one
-    parent and half crossed from two. No network is scored twice. Without generations it is a random search.
-
-    Args:
-        score: What a network is worth; higher is better.
-        limit: What it may cost.
-        rng: Source of all draws.
-        space: The choices.
-        population: Networks alive at a time, 2 or more.
-        generations: How often they have children.
-        mutation: Probability of each choice to be drawn anew.
-    """
-    if not limit.allows(space.smallest):
-        raise ConfigError(
-            "no network of the search space is within the limit",
-            found=f"{count_parameters(space.smallest):,} parameters and "
-            f"{count_macs(space.smallest, frames=limit.frames):,} multiply-adds of the smallest",
-            expected=str(limit),
+    data: Annotated[str, typer.Option(help="The manifest it was trained on.")],
+    out: Annotated[Path, typer.Option(help="New folder for search.csv and the best network's bundle.")],
+    max_macs: Annotated[int | None, typer.Option(help="Most multiply-adds of a window.")] = None,
+    max_parameters: Annotated[int | None, typer.Option(help="Most parameters.")] = None,
+    population: Annotated[int, typer.Option(min=2, help="Networks alive at a time; paper: 50.")] = 50,
+    generations: Annotated[int, typer.Option(min=0, help="How often they have children; paper: 200.")] = 20,
+    norm_cases: Annotated[int, typer.Option(min=1, help="Training cases for the batch norms.")] = 6000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Find the network of a supernet with the least error within a cost, and write it as a bundle."""
+    try:
+        supernet = Bundle.load(bundle)
+        train, val = _own_cases(supernet, data)
+        rng = np.random.default_rng(seed)
+        chosen = [train[i] for i in sorted(rng.permutation(len(train))[:norm_cases])]
+        scores = SubnetScores(supernet, device=device)
+        target = supernet.card.target_name
+        names = [str(case.targets[target]) for case in val]
+        norms = scores.read(chosen)[0]
+        features, owner = scores.read(val)
+        limit = CostLimit(
+            parameters=max_parameters,
+            macs=max_macs,
+            frames=features.shape[-1],
+            n_mels=features.shape[-2],
+            embedding=scores.model.embedding,
         )
-    scores: dict[Subnet, float] = {}
 
-    def fill(alive: list[Subnet], draw: Callable[[], Subnet]) -> None:
-        """Add networks that were not scored yet, or as many as can be found."""
-        in_vain = 0
-        while len(alive) < population and in_vain < TRIES:
-            subnet = draw()
-            in_vain += 1
-            if subnet not in scores and limit.allows(subnet):
-                scores[subnet] = _finite(score(subnet), subnet)
-                alive.append(subnet)
-                in_vain = 0
+        def score(subnet: Subnet) -> float:
+            return -scores.error(scores.network(subnet, norms), features, owner, names)
 
-    def rank() -> list[Subnet]:
-        return sorted(scores, key=scores.__getitem__, reverse=True)  # stable: earlier ones win ties
-
-    fill([], lambda: space.sample(rng))
-    if not scores:  # so few are within the limit that none was drawn: begin with the one that surely is
-        scores[space.smallest] = _finite(score(space.smallest), space.smallest)
-    for _ in range(generations):
-        parents = rank()[: max(1, population // 2)]
-
-        def child(parents: list[Subnet] = parents) -> Subnet:
-            one, other = (parents[int(i)] for i in rng.integers(0, len(parents), 2))
-            if rng.random() < 0.5:
-                return space.mutate(one, rng, rate=mutation)
-            return space.cross(one, other, rng)
-
-        known = len(scores)
-        fill(list(parents), child)
-        if len(scores) == known:
-            break
-    return [Found(subnet, scores[subnet]) for subnet in rank()]
+        found = search(
+            score, limit, rng, space=_space(scores.model), population=population, generations=generations
+        )
+        write_atomic(out / "search.csv", _table(found, limit))
+        best = found[0]
+        write_subnet(supernet, best.subnet, scores.network(best.subnet, norms), val, out=out / "bundle")
+        typer.echo(
+            f"EER {-best.score:.4f} on {len(val)} validation cases; "
+            f"{count_parameters(best.subnet, n_mels=limit.n_mels, embedding=limit.embedding):,} parameters; "
+            f"{len(found)} networks scored"
+        )
+        typer.echo(str(out / "bundle"))
+    except TesseraError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
 
 
-def _finite(score: float, subnet: Subnet) -> float:
-    if not math.isfinite(score):
-        raise ConfigError(f"the score of {subnet} is no number", found=score, expected="a finite number")
-    return score
+def write_subnet(
+    supernet: Bundle, subnet: Subnet, network: TDNNClassifier, val: Sequence[Case], *, out: Path
+) -> Bundle:
+    """A bundle of one of the supernet's networks, calibrated on validation cases."""
+    model = TDNNConfig(
+        widths=subnet.widths,
+        kernels=subnet.kernels,
+        concat=subnet.concat,
+        embedding=_sizes(supernet).embedding,
+        cosine_scale=network.cosine_scale,
+    )
+    values = {**supernet.config.model_dump(mode="json"), "model": model.model_dump(mode="json")}
+    own = validate(SoundConfig, values, source="the best network")
+    weights = {f"body.{name}": value for name, value in network.state_dict().items()}
+    weights |= {n: v for n, v in supernet.weights().items() if not n.startswith("body.")}
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    card = supernet.card.model_copy(update={"parameters": parameters, "members": 1, "metrics": ()})
+    made = write_bundle(out, pipeline=supernet.pipeline, card=card, members=[Member(own, weights)])
+    if len(val) < LEAST_CALIBRATION_CASES:
+        return made
+    return update_calibration(made, fit_calibration(made, val))
 
 
-def _ints(values: npt.NDArray[np.int64]) -> tuple[int, ...]:
-    return tuple(int(value) for value in values)
+def _own_cases(supernet: Bundle, data: str) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """Training and validation cases of the supernet's run."""
+    manifest = Manifest.load(data)
+    file = supernet.path.parent / SPLITS
+    if not file.is_file():
+        raise ConfigError(
+            f"{supernet.path} does not lie in its run's folder",
+            found=f"no {file}",
+            expected="the split it was trained with, beside the bundle",
+        )
+    split, cases = Split.read(file), manifest.training_cases(supernet.card.target_name)
+    train, val = split.cases(cases, "train"), split.cases(cases, "val")
+    speakers = [case.targets[supernet.card.target_name] for case in val]
+    if not train or len(set(speakers)) < 2 or len(set(speakers)) == len(speakers):
+        raise DataError(
+            "these validation cases cannot tell networks apart",
+            found=f"{len(train)} training cases, {len(val)} validation cases of {len(set(speakers))} classes",
+            expected="two classes or more, one of them with two cases",
+            hint="give the supernet's own manifest; train it with data.val_fraction=0.15",
+        )
+    return train, val
+
+
+def _sizes(supernet: Bundle) -> SuperTDNNConfig:
+    config = supernet.config
+    if isinstance(config, SoundConfig) and isinstance(config.model, SuperTDNNConfig):
+        return config.model
+    raise ConfigError(
+        f"{supernet.path} is no supernet",
+        found=f"model.kind {config.model.kind}" if isinstance(config, SoundConfig) else config.pipeline,
+        expected="a bundle of model.kind efficient-tdnn-super",
+        hint="tessera train speaker --preset supernet",
+    )
+
+
+def _space(model: SuperTDNNConfig) -> SearchSpace:
+    return stage_space(model.stage, width=model.width, depth=model.depth, concat=model.concat)
+
+
+def _batches(inputs: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+    return [inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH)]
+
+
+def _table(found: Sequence[Found], limit: CostLimit) -> str:
+    """Every scored network, the best first."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\r\n")
+    table.writerow(COLUMNS)
+    sizes = {"n_mels": limit.n_mels, "embedding": limit.embedding}
+    for one in found:
+        subnet = one.subnet
+        widths, kernels = (" ".join(map(str, values)) for values in (subnet.widths, subnet.kernels))
+        cost = (count_parameters(subnet, **sizes), count_macs(subnet, frames=limit.frames, **sizes))
+        table.writerow((f"{-one.score:.9g}", subnet.depth, widths, kernels, subnet.concat, *cost))
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    app()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tessera.audio.augmentation_set import SetTransform
 from tessera.audio.config import SoundConfig
 from tessera.audio.reverberation import decaying_responses, read_responses
 from tessera.audio.waveform_changes import (
@@ -56,7 +57,7 @@ class WaveformChange:
 
 
 class SoundTransforms(StandardTransforms):
-    """Speed, shift, rooms, noise, gain, polarity, then core's transforms; each where the config asks."""
+    """Speed, shift, rooms, noise, gain, polarity, a set, then core's; each where the config asks."""
 
     def __init__(self, config: SoundConfig) -> None:
         super().__init__(config.augment)
@@ -66,11 +67,25 @@ class SoundTransforms(StandardTransforms):
         if self.config.responses is not None:
             samples = round(config.data.window_s * self._rate_hz)
             self._rooms = read_responses(self.config.responses, sample_rate_hz=self._rate_hz, samples=samples)
+        self.set: SetTransform | None = None
+        if self.config.set is not None:
+            self.set = SetTransform(self.config.set, sample_rate_hz=self._rate_hz)
         self._n_fft = 4 * math.ceil(self._rate_hz * _VOCODER_FRAME_S / 4)
 
     def on_input(self, input: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Change waveforms (B, C, T)."""
-        return super().on_input(self.apply(input, self.draw(input.shape, generator)), target, generator)
+        changed = self.apply(input, self.draw(input.shape, generator))
+        if self.set is not None and not self.set.config.of_pictures:
+            changed = self.set.apply(changed, self.set.draw(changed.shape, target, generator))
+        return super().on_input(changed, target, generator)
+
+    def on_features(
+        self, features: Tensor, target: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Change pictures (B, C, F, T), then mix and mask them."""
+        if self.set is not None and self.set.config.of_pictures:
+            features = self.set.apply(features, self.set.draw(features.shape, target, generator))
+        return super().on_features(features, target, generator)
 
     def draw(self, shape: torch.Size, generator: torch.Generator) -> WaveformChange:
         """One change for a batch of ``shape`` (B, C, T)."""

@@ -1,23 +1,25 @@
-"""What the report shows of a scan: three slices through its middle."""
+"""What the report shows of a scan: its axial slices to leaf through, and three planes of it."""
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tessera.core.data.case import Case
 from tessera.core.report.media import CaseMedia
+from tessera.medical.dicom_seg import read_seg
+from tessera.medical.geometry import VolumeGeometry
+from tessera.medical.label_files import open_labels
+from tessera.medical.pictures import UprightScan, palette_png, scale_for, three_planes
 from tessera.medical.readers import VolumeReader
+from tessera.medical.slice_stack import axial_stack
+from tessera.medical.stored_volume import Stored
+from tessera.medical.volume_files import is_volume_file
 
 if TYPE_CHECKING:
     from tessera.medical.config import AirwayConfig, VolumeConfig
 
-PLANES = ("sagittal", "coronal", "axial")
-LOW, HIGH = 0.5, 99.5  # percentiles shown as black and white
-INCH, DPI = 2.2, 100
+PANE = 160  # dots
 
 
 class VolumeFigures:
@@ -25,39 +27,34 @@ class VolumeFigures:
 
     def __init__(self, config: VolumeConfig | AirwayConfig) -> None:
         self.reader = VolumeReader(config)
+        self.target = config.data.target
+        self.scale = scale_for(config)
 
     def draw(self, case: Case) -> CaseMedia:
-        """The middle sagittal, coronal and axial slice of the first channel, right way up."""
+        """The scan with its own mask, where there is one."""
+        return self.draw_mask(case, classes=())
+
+    def draw_mask(self, case: Case, *, classes: tuple[str, ...], files: tuple[Path, ...] = ()) -> CaseMedia:
+        """The scan with the mask that a prediction wrote, or else with its own one, where there is one."""
         source = self.reader.open(case)
         try:
-            grid = source.grid
-            volume = source.read()["input"][0].numpy()
+            mask, name = _written(files, source.grid), "predicted mask"
+            if mask is None and self.target in case.targets:
+                mask, name = self.reader.open_mask(case, self.target).labels, "reference mask"
+            scan = UprightScan(source, mask)
+            stack = axial_stack(scan, self.scale, classes=classes, mask_name="" if mask is None else name)
+            planes = palette_png(three_planes(scan, self.scale, pane=PANE))
         finally:
             source.close()
-        axes, flips = grid.towards_ras()
-        volume = np.flip(volume.transpose(axes), tuple(axis for axis, back in enumerate(flips) if back))
-        return CaseMedia(images=(("middle slices", slices_png(volume, grid.canonical().spacing)),))
+        return CaseMedia(images=(("Sagittal, coronal and axial plane", planes),), stacks=(stack,))
 
 
-def slices_png(
-    volume: npt.NDArray[Any], spacing: tuple[float, ...], mask: npt.NDArray[Any] | None = None
-) -> bytes:
-    """Middle slices of a volume (I, J, K) in RAS order as PNG, a mask's outline on top."""
-    from matplotlib.figure import Figure
-
-    low, high = np.percentile(volume, [LOW, HIGH])
-    figure = Figure(figsize=(3 * INCH, INCH), dpi=DPI, layout="constrained")
-    for axis, (name, place) in enumerate(zip(PLANES, figure.subplots(1, 3), strict=True)):
-        across, up = (other for other in range(3) if other != axis)
-        middle = volume.shape[axis] // 2
-        options = {"origin": "lower", "aspect": spacing[up] / spacing[across]}
-        place.imshow(
-            volume.take(middle, axis).T, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), **options
-        )
-        if mask is not None and mask.take(middle, axis).any():
-            place.contour(mask.take(middle, axis).T > 0, levels=[0.5], colors="tab:orange", linewidths=0.8)
-        place.set_title(name, fontsize=8)
-        place.set_axis_off()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+def _written(files: tuple[Path, ...], grid: VolumeGeometry) -> Stored | None:
+    """The mask among the files of a prediction, on the scan's grid; None when there is none."""
+    for path in files:
+        if is_volume_file(path):
+            return open_labels(path).labels
+    for path in files:
+        if path.suffix == ".dcm":
+            return read_seg(path, grid)[0]
+    return None

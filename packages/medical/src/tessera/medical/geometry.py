@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tessera.core.data.geometry import Geometry, Region
+from tessera.core.data.geometry import Geometry, Placement, Region
 
 Rows = tuple[tuple[float, ...], ...]
 Matrix = npt.NDArray[np.float64]
 
+ASKEW = 1e-6  # of a voxel's step along another axis: more than rounding leaves
 IDENTITY: Rows = tuple(tuple(float(i == j) for j in range(4)) for i in range(4))
 
 
@@ -118,6 +119,21 @@ class VolumeGeometry(Geometry):
     def invert(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Map indices (N, 3) of this grid to indices of the source's grid."""
         return _apply(np.array(self.to_source), points)
+
+    def placement(self) -> Placement:
+        """This grid along the axes of its source's grid; raises where it lies askew on it."""
+        move = np.array(self.to_source)[:3]
+        steps = np.abs(move[:, :3])
+        axes = tuple(int(axis) for axis in steps.argmax(axis=0))
+        rest = steps.copy()
+        rest[axes, range(3)] = 0.0
+        if len(set(axes)) != 3 or (rest.max(axis=0) > ASKEW * steps.max(axis=0)).any():
+            raise ValueError(
+                f"the grid lies askew on its source's: {move[:, :3].tolist()}; only permuted, reversed, "
+                "cropped and resampled grids have a place along its axes"
+            )
+        scale = tuple(float(move[source, axis]) for axis, source in enumerate(axes))
+        return Placement(axes, scale, tuple(float(move[source, 3]) for source in axes))
 
     def to_world(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Map indices (N, 3) of this grid to RAS mm."""

@@ -13,8 +13,10 @@ _PARTS: dict[str, Any] = {  # what all pipelines on volumes are made of
     "writer": "tessera.medical.writers:VolumeWriter",
     "figures": "tessera.medical.figures:VolumeFigures",
     "predict_options": "tessera.medical.output_config:VolumeOutput",
-    "configure": "tessera.medical.planning.configure:configure",
-    "explain": "tessera.medical.planning.configure:explain_data",
+    "pairs": "tessera.medical.make:pair_volumes",
+    "configure": "tessera.medical.configure:configure",
+    "example": "tessera.medical.configure:example",
+    "explain": "tessera.medical.configure:explain",
     "simulators": {
         "airway": "tessera.medical.simulate:simulate_airway",
         "airway-small": "tessera.medical.simulate:simulate_small_airway",
@@ -42,7 +44,7 @@ VOLUMES = Pipeline(
         "Isensee et al., nnU-Net, Nature Methods 18 (2021), and arXiv 2404.09556 (plain and residual U-Net); "
         "Ma et al., U-Mamba, arXiv 2401.04722; Heidari et al., HiFormer, arXiv 2207.08518."
     ),
-    intended_use="Research on segmentation, and measuring with a model that was evaluated on scans like yours.",
+    intended_use="Research, and measuring with a model that was evaluated on scans like yours.",
     limits="No medical device: nobody may be diagnosed or treated by its output. Accuracy is that of the "
     "evaluation in this card, on its data; other scanners, protocols and patients need a new evaluation.",
 )
@@ -50,7 +52,11 @@ VOLUMES = Pipeline(
 AIRWAY = Pipeline(
     name="airway",
     summary="Segment the airway tree in chest CT and measure its branches.",
-    **_PARTS,
+    **_PARTS
+    | {
+        "writer": "tessera.medical.airway_writer:AirwayWriter",
+        "predict_options": "tessera.medical.output_config:AirwayOutput",
+    },
     config="tessera.medical.config:AirwayConfig",
     windows="tessera.medical.airway_windows:AirwayWindows",
     network="tessera.medical.networks:build_airway_network",

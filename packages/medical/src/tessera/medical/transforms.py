@@ -11,8 +11,8 @@ from tessera.core.mask_config import MaskAugmentConfig
 from tessera.core.transforms.masked import MaskedParams, MaskedTransforms
 from tessera.medical.config import AirwayConfig, VolumeConfig
 from tessera.medical.planning.data_config import VolumeDataConfig
+from tessera.medical.windows import RIGHT
 
-RIGHT = 0  # of the RAS axes
 THICK = 3  # a patch this much shorter along its first axis holds thick slices
 
 

@@ -169,7 +169,7 @@ class Card(Config):
 def _describe(name: str, target: TargetSpec) -> str:
     if target.kind == "number":
         return f"{name}: a number with its uncertainty{f' in {target.unit}' if target.unit else ''}"
-    kind = "one of" if target.kind == "class" else "any of"
+    kind = {"class": "one of", "tags": "any of", "mask": "for each element one of"}[target.kind]
     return f"{name}: {kind} {', '.join(target.classes)}"
 
 

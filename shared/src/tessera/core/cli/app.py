@@ -5,13 +5,27 @@ Exit codes: 0 all well, 2 bad arguments or input, 3 some cases failed, 130 inter
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from tessera.core.cli import bench, bundle, data, evaluate, explore, predict, report, simulate, study, train
+from tessera.core.cli import (
+    bench,
+    bundle,
+    data,
+    evaluate,
+    explore,
+    plan,
+    predict,
+    report,
+    simulate,
+    study,
+    train,
+)
 from tessera.core.cli.console import error_console
+from tessera.core.cli.invocation import Invocation
 from tessera.core.cli.output_options import CommandWithOutputOptions
 from tessera.core.errors import TesseraError
 
@@ -74,6 +88,7 @@ app.command("doctor", rich_help_panel="Look")(explore.doctor)
 app.command("simulate", rich_help_panel="Data")(simulate.simulate)
 app.add_typer(data.app, name="data", rich_help_panel="Data")
 app.command("fetch", rich_help_panel="Data")(data.fetch)
+app.command("plan", rich_help_panel="Models")(plan.plan)
 app.command("train", rich_help_panel="Models")(train.train)
 app.command("evaluate", rich_help_panel="Models")(evaluate.evaluate)
 app.command("predict", cls=CommandWithOutputOptions, rich_help_panel="Models")(predict.predict)
@@ -86,7 +101,7 @@ app.add_typer(bench.app, name="bench", rich_help_panel="Models")
 
 def main() -> None:
     """Run the command line."""
-    app(prog_name="tessera")
+    app(prog_name="tessera", obj=Invocation(tuple(sys.argv[1:])))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="A bundle, for instance runs/<run>/bundle.")],
+    bundle: Annotated[
+        Path, typer.Argument(help="A bundle, for instance runs/<run>/bundle, or a folder of predicted masks.")
+    ],
     *,
     data: Annotated[str, typer.Option(help="Manifest id or path.")],
     fold: Annotated[
@@ -36,22 +38,24 @@ def evaluate(
     from tessera.core.bundle.bundle import Bundle
     from tessera.core.data.manifest import Manifest
     from tessera.core.evaluation import format_estimate
-    from tessera.core.training.scoring import FAILURES_FILE, evaluate_bundle
+    from tessera.core.inference.ledger import LEDGER
+    from tessera.core.training.predicted_masks import bundle_of_predictions, score_predicted
+    from tessera.core.training.scoring import FAILURES_FILE, evaluate_bundle, write_evaluation
 
-    opened = Bundle.load(bundle)
+    earlier = (bundle / LEDGER).is_file()
+    opened = bundle_of_predictions(bundle) if earlier else Bundle.load(bundle)
     manifest = Manifest.load(data)
     cases = labelled_cases(opened, manifest, fold)
     remark_on_training(opened, manifest, fold, quiet=quiet or as_json)
     with tempfile.TemporaryDirectory(prefix="tessera-evaluate-") as scratch:
         folder = out or Path(scratch)
-        result = evaluate_bundle(
-            opened,
-            cases,
-            target_name=opened.card.target_name,
-            out=folder,
-            fold=fold or "",
-            device=device,
-        )
+        name = opened.card.target_name
+        if earlier:
+            result = write_evaluation(*score_predicted(bundle, opened, cases, target_name=name), folder)
+        else:
+            result = evaluate_bundle(
+                opened, cases, target_name=name, out=folder, fold=fold or "", device=device
+            )
         failures = (folder / FAILURES_FILE).read_text(encoding="utf-8").strip() != "{}"
         difference = None if against is None else _difference(opened, folder, against)
     if as_json:
@@ -71,10 +75,14 @@ def labelled_cases(bundle: Bundle, manifest: Manifest, fold: str | None) -> list
 
     name, spec = bundle.card.target_name, bundle.card.target
     found = manifest.target(name)
-    if found.kind != spec.kind or not set(found.classes) <= set(spec.classes):
+    same = found.classes == spec.classes  # a mask holds places in the list
+    if found.kind != spec.kind or not (
+        same or (spec.kind != "mask" and set(found.classes) <= set(spec.classes))
+    ):
         raise DataError(
             f"the bundle does not know all classes of {manifest.info.id}",
-            found=", ".join(sorted(set(found.classes) - set(spec.classes))) or f"kind {found.kind}",
+            found=", ".join(sorted(set(found.classes) - set(spec.classes)))
+            or f"kind {found.kind}, {', '.join(found.classes)}",
             expected=", ".join(spec.classes) or f"kind {spec.kind}",
         )
     cases = [case for case in manifest.cases if name in case.targets and fold in (None, case.split)]
@@ -97,11 +105,11 @@ def remark_on_training(bundle: Bundle, manifest: Manifest, fold: str | None, *, 
 
 
 def _difference(bundle: Bundle, folder: Path, against: Path) -> str:
-    from tessera.core.evaluation import METRICS, paired_difference
+    from tessera.core.evaluation import metrics_of, paired_difference
     from tessera.core.training.scoring import BOOTSTRAP_SEED, load_predictions
 
     spec = bundle.card.target
     first, second = load_predictions(folder, spec), load_predictions(against, spec)
-    name, metric = next(iter(METRICS[first.task].items()))
+    name, metric = next(iter(metrics_of(first).items()))
     found = paired_difference(metric, first, second, seed=BOOTSTRAP_SEED)
     return f"{name}: {found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}] against {against}"

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from tessera.core.cli.console import Json, Quiet, Set, print_json, print_table, progress, remark
+from tessera.core.cli.invocation import Invocation
 from tessera.core.cli.output_options import NAMED, output_values
+from tessera.core.inference.shard import Shard, shard_folder
 
 if TYPE_CHECKING:
     from tessera.core.bundle.bundle import Bundle
     from tessera.core.config import Config
+    from tessera.core.inference.preview import Preview
     from tessera.core.inference.summary import RunSummary
     from tessera.core.run_config import InferenceConfig
+
+Provenance = Annotated[
+    bool, typer.Option("--provenance", help="Write provenance/<case>.json: hashes and versions behind each.")
+]
 
 
 def predict(
@@ -39,6 +47,13 @@ def predict(
     workers: Annotated[int, typer.Option(min=1, help="Threads that read ahead.")] = 2,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the network.")] = None,
+    provenance: Provenance = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only write OUT/plan.jsonl: what would be done, and why.")
+    ] = False,
+    no_isolation: Annotated[
+        bool, typer.Option("--no-isolation", help="One process: a file that kills it ends the run.")
+    ] = False,
     set_: Set = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -48,10 +63,14 @@ def predict(
     A pipeline adds options of its outputs, for instance --formats csv,raven for sound; `tessera info sound`
     lists them.
     """
+    part = None if shard is None else Shard.parse(shard)
+    started: Invocation | None = ctx.obj
+    if started is not None and not (started.watched or dry_run or no_isolation):
+        _isolate(started, out if part is None else shard_folder(out, part), quiet=quiet)
     from tessera.core.bundle.bundle import Bundle
     from tessera.core.cli.durations import seconds
+    from tessera.core.inference.preview import preview
     from tessera.core.inference.runner import run
-    from tessera.core.inference.shards import Shard
     from tessera.core.inference.steps import Steps
 
     opened = Bundle.load(bundle)
@@ -60,7 +79,17 @@ def predict(
     options, output = _options(opened, [*(set_ or []), *named])
     steps = Steps.from_bundle(opened, device=device, threads=threads, inference=options, output=output)
     cases = list(steps.reader.find(inputs))
-    part = None if shard is None else Shard.parse(shard)
+    asked: dict[str, Any] = {
+        "retry_failed": retry_failed,
+        "only": only or (),
+        "shard": part,
+        "verify": verify,
+        "restart": restart,
+        "accept_version": accept_version,
+    }
+    if dry_run:
+        _say_plan(preview(steps.identity, cases, out, **asked), as_json=as_json)
+        return
     with progress("predicting", quiet=quiet) as show:
         summary = run(
             steps,
@@ -69,15 +98,12 @@ def predict(
             workers=workers,
             timeout_s=options.timeout_s if timeout is None else seconds(timeout),
             max_failures=max_failures,
-            retry_failed=retry_failed,
-            only=only or (),
-            shard=part,
-            verify=verify,
-            restart=restart,
-            accept_version=accept_version,
             progress=lambda step: show(step.done, step.total),
+            after=None if started is None else started.death,
+            provenance=provenance,
+            **asked,
         )
-    _write_provenance(summary, opened, inputs, output)
+    _write_record(summary, opened, inputs, output)
     _say(summary, as_json=as_json, quiet=quiet)
 
 
@@ -88,6 +114,7 @@ def merge(
     accept_version: Annotated[
         bool, typer.Option("--accept-version", help="Merge shards of different versions.")
     ] = False,
+    provenance: Provenance = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -100,9 +127,17 @@ def merge(
     identity = sharded_identity(out)
     opened = Bundle.load(bundle or Path(identity.bundle_path))
     output = stored_options(opened.pipeline, identity.output)
-    summary = merge_shards(out, build_writer(opened, output), accept_version=accept_version)
-    _write_provenance(summary, opened, None, output)
+    writer = build_writer(opened, output)
+    summary = merge_shards(out, writer, accept_version=accept_version, provenance=provenance)
+    _write_record(summary, opened, None, output)
     _say(summary, as_json=as_json, quiet=quiet)
+
+
+def _isolate(started: Invocation, folder: Path, *, quiet: bool) -> NoReturn:
+    """Do everything in a process of its own, which a file may kill."""
+    from tessera.core.inference.supervisor import supervise
+
+    raise typer.Exit(supervise(started.arguments, folder, say=partial(remark, quiet=quiet)))
 
 
 def _options(bundle: Bundle, assignments: list[str]) -> tuple[InferenceConfig, Config | None]:
@@ -123,9 +158,7 @@ def _options(bundle: Bundle, assignments: list[str]) -> tuple[InferenceConfig, C
     return options, output_options(bundle.pipeline, output)
 
 
-def _write_provenance(
-    summary: RunSummary, bundle: Bundle, inputs: Path | None, output: Config | None
-) -> None:
+def _write_record(summary: RunSummary, bundle: Bundle, inputs: Path | None, output: Config | None) -> None:
     """``run.json`` beside the tables, for the report: what was applied to what, and how long it took."""
     from tessera.core.data.atomic import write_atomic
 
@@ -144,8 +177,20 @@ def _write_provenance(
         },
         "stages": [stage._asdict() for stage in summary.stage_table()],
         "peak_bytes": summary.peak_bytes,
+        **({"cases": summary.cases} if summary.cases else {}),
     }
     write_atomic(summary.out / "run.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+
+
+def _say_plan(plan: Preview, *, as_json: bool) -> None:
+    if as_json:
+        facts = {"counts": dict(plan.counts), "bytes": plan.bytes, "free_bytes": plan.free_bytes}
+        print_json({"plan": str(plan.plan), **facts})
+        return
+    counts = ", ".join(f"{n} {status}" for status, n in plan.counts.items())
+    room = f"{plan.free_bytes / 1e9:.2f} GB free for the results"
+    remark(f"{counts}; {plan.bytes / 1e9:.2f} GB to read, {room}")
+    typer.echo(str(plan.plan))
 
 
 def _say(summary: RunSummary, *, as_json: bool, quiet: bool) -> None:

@@ -30,7 +30,7 @@ _FORMAT = 1
 _REFERENCE = re.compile(r"tessera(\.[a-z][a-z0-9_]*)+:[A-Za-z_][A-Za-z0-9_]*")
 _BLOCK = 1 << 24
 # What an entry raises that was cut, changed, or written when a geometry still had another name.
-_DAMAGE = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, ImportError, DataError)
+DAMAGE = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, ImportError, DataError)
 
 
 class ArraySource:
@@ -111,7 +111,7 @@ class PreparedCache:
             return self._load(entry, key)
         except FileNotFoundError:
             pass
-        except _DAMAGE as error:
+        except DAMAGE as error:
             _log.warning("preparing %s anew, its cache entry is damaged: %s", case.id, error)
         source = self.reader.open(case)
         try:
@@ -130,7 +130,7 @@ class PreparedCache:
     def _store(self, entry: Path, array: npt.NDArray[np.float32], geometry: dict[str, Any]) -> None:
         with replacing(entry.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
             np.save(file, array, allow_pickle=False)
-        head = {"shape": array.shape, "crc32": _crc32(array), "geometry": geometry}
+        head = {"shape": array.shape, "crc32": crc32(array), "geometry": geometry}
         write_atomic(entry.with_suffix(".json"), json.dumps(head, sort_keys=True))
 
     def _load(self, entry: Path, key: str) -> ArraySource:
@@ -139,14 +139,15 @@ class PreparedCache:
         if array.dtype != np.float32 or array.shape != tuple(head["shape"]):
             raise ValueError(f"{array.dtype} {array.shape} instead of float32 {head['shape']}")
         if key not in self._checked:  # reading all of it once a process is the price of a sure content
-            if _crc32(array) != head["crc32"]:
+            if crc32(array) != head["crc32"]:
                 raise ValueError("its checksum differs")
             self._checked.add(key)
         return ArraySource(array, geometry_from_json(head["geometry"]))
 
 
-def _crc32(array: npt.NDArray[np.float32]) -> int:
-    data = array.reshape(-1).view(np.uint8).data
+def crc32(array: npt.NDArray[Any]) -> int:
+    """Checksum of an array's bytes."""
+    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     total = 0
     for start in range(0, len(data), _BLOCK):
         total = zlib.crc32(data[start : start + _BLOCK], total)

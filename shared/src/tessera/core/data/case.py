@@ -69,6 +69,17 @@ class Case:
             refs.extend(value if isinstance(value, tuple) else (value,))
         return tuple(refs)
 
+    def target_file(self, name: str) -> FileRef:
+        """The file of a mask."""
+        value = self.targets.get(name)
+        if not isinstance(value, FileRef):
+            raise ValueError(f"case {self.id}: target {name} is not a file")
+        return value
+
+    def target_files(self) -> tuple[FileRef, ...]:
+        """Every file among the targets (masks), in the order of the targets' names."""
+        return tuple(value for _, value in sorted(self.targets.items()) if isinstance(value, FileRef))
+
 
 @runtime_checkable
 class Source(Protocol):
@@ -98,4 +109,16 @@ class Reader(Protocol):
 
     def open(self, case: Case) -> Source:
         """Open a case; raises ``DataError`` saying what is wrong with the file."""
+        ...
+
+
+@runtime_checkable
+class MaskReader(Reader, Protocol):
+    """A ``Reader`` of a field whose targets are masks."""
+
+    def open_mask(self, case: Case, target: str) -> Source:
+        """Open the mask in ``case.targets[target]``, on the same grid as the case.
+
+        Its ``read`` gives (1, *S): at each element the class's place in the target's list.
+        """
         ...

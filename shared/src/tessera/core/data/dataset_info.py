@@ -14,6 +14,7 @@ from tessera.core.data.targets import TargetSpec
 from tessera.core.errors import DataError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_PARTS = ("sha256", "bytes")  # columns of a mask's file, after its target's name
 
 
 class DatasetInfo(Config):
@@ -48,6 +49,9 @@ class DatasetInfo(Config):
         for name in value:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"'{name}' cannot be the name of a target")
+        taken = {f"{name}_{part}" for name, spec in value.items() if spec.kind == "mask" for part in _PARTS}
+        if clash := sorted(taken & set(value)):
+            raise ValueError(f"'{clash[0]}' is the name of a column of a mask's file, choose another")
         return value
 
     @field_validator("urls")

@@ -126,7 +126,7 @@ def _size(url: str) -> int:
 
 def _listed(manifest: Manifest) -> Iterator[tuple[str, ListedFile]]:
     for case in manifest.cases:
-        for reference in case.all_files():
+        for reference in (*case.all_files(), *case.target_files()):
             if isinstance(reference, ListedFile):
                 yield case.id, reference
 

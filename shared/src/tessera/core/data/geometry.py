@@ -29,6 +29,20 @@ class Region:
         return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
 
 
+@dataclass(frozen=True)
+class Placement:
+    """How a grid lies along the axes of its source, in centres of elements.
+
+    The centre of element ``i`` of axis ``a`` lies at ``offset[a] + scale[a] * i`` on the source's axis
+    ``axes[a]``, where whole numbers are the centres of the source's elements. A grid that is reversed along
+    an axis has a negative scale there.
+    """
+
+    axes: tuple[int, ...]
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
+
+
 class Geometry(ABC):
     """A grid and its place in its source; it travels with the tensor and is never dropped."""
 
@@ -48,6 +62,10 @@ class Geometry(ABC):
     @abstractmethod
     def invert(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Map points (N, d), in elements of this grid, to elements of the source's grid."""
+
+    def placement(self) -> Placement:
+        """This grid along the axes of its source; raises where it lies askew, or its kind does not say."""
+        raise TypeError(f"{type(self).__name__} does not say how it lies on its source's grid")
 
 
 @dataclass(frozen=True)
@@ -90,3 +108,8 @@ class Pixels(Geometry):
     def invert(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Map edge coordinates (N, d) to the source's grid."""
         return np.asarray(self.origin) + np.asarray(points, dtype=np.float64) * np.asarray(self.step)
+
+    def placement(self) -> Placement:
+        """This grid along the axes of its source."""
+        offset = tuple(o + (s - 1) / 2 for o, s in zip(self.origin, self.step, strict=True))
+        return Placement(tuple(range(len(self.size))), self.step, offset)

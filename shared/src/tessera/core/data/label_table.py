@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -185,7 +186,7 @@ def _choose(names: list[str], given: Mapping[str, str | None], *, source: str) -
                 f"{source}: no column names the {meaning}",
                 found=f"columns {', '.join(names) or '(none)'}",
                 expected=wanted or f"one of {', '.join(guesses)}",
-                hint=f"rename it, or say which with --{meaning}-column",
+                hint="rename the column" if wanted is None else "correct the name, or rename the column",
             )
     return chosen
 
@@ -196,8 +197,9 @@ def _value(text: str, kind: Kind, *, where: str) -> Target:
     if kind == "class":
         return text
     try:
-        return float(text.replace(",", "."))  # a decimal comma, where ';' separates the cells
+        value = float(text.replace(",", "."))  # a decimal comma, where ';' separates the cells
     except ValueError:
-        raise DataError(
-            f"{where}: this is no number", found=repr(text), expected="for instance 0.62"
-        ) from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{where}: this is no number", found=repr(text), expected="for instance 0.62")
+    return value

@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tessera.core.data.case import Case, Source
 from tessera.core.data.collate import collate
 from tessera.core.data.geometry import Region
+from tessera.core.data.mask_cache import MaskedSource
 from tessera.core.data.sample import Batch, Sample
-from tessera.core.data.windows import Windows
+from tessera.core.data.windows import MaskWindows, Windows
 from tessera.core.errors import DataError, TesseraError
 
 OpenSource = Callable[[Case], Source]
@@ -52,9 +53,9 @@ class RegionDataset(Dataset[Sample | TesseraError]):
 
     Args:
         cases: The cases.
-        open_source: Opens a case; must be picklable for worker processes.
+        open_source: Opens a case, with its mask where the target is one; must be picklable for workers.
         windows: Cuts a source into inputs.
-        targets: Case id to encoded target; empty when there is none.
+        targets: Case id to encoded target; empty when there is none, and for masks.
     """
 
     def __init__(
@@ -96,26 +97,44 @@ class RegionDataset(Dataset[Sample | TesseraError]):
         sample["case_id"] = case.id
         sample["region"] = region
         sample["weight"] = key.weight
-        if case.id in self.targets:
+        if isinstance(source, MaskedSource):
+            sample["target"] = self.windows.read(source.classes, region)["input"][0].long()
+        elif case.id in self.targets:
             sample["target"] = torch.as_tensor(self.targets[case.id])
         return sample
 
 
 class DrawnRegions(RegionDataset):
-    """One region a case and epoch, drawn from a generator seeded by (seed, epoch, place, repeat)."""
+    """Regions of a case an epoch, each drawn from a generator seeded by (seed, epoch, place, repeat).
 
-    def __init__(self, cases: Sequence[Case], *, seed: int, **parts: Any) -> None:
+    Args:
+        cases: The cases.
+        seed: The run's.
+        per_case: Regions a case and epoch; region i of case c has place ``c * per_case + i``.
+        foreground: Share of the regions of masks that are drawn to hold an element of the foreground.
+        parts: Those of ``RegionDataset``.
+    """
+
+    def __init__(
+        self, cases: Sequence[Case], *, seed: int, per_case: int = 1, foreground: float = 0.0, **parts: Any
+    ) -> None:
         super().__init__(cases, **parts)
         self.seed = seed
+        self.per_case = per_case
+        self.foreground = foreground
 
     def __len__(self) -> int:
-        return len(self.cases)
+        return len(self.cases) * self.per_case
 
     def _place(self, key: SampleKey) -> tuple[Case, Region | None]:
-        return self.cases[key.place], None
+        return self.cases[key.place // self.per_case], None
 
     def _draw(self, source: Source, key: SampleKey) -> Region:
         rng = np.random.default_rng([self.seed, key.epoch, key.place, key.repeat])
+        if isinstance(source, MaskedSource) and rng.random() < self.foreground:
+            place = source.mask.draw_place(rng)
+            if place is not None:
+                return cast(MaskWindows, self.windows).draw_at(source.grid, place, rng)
         return self.windows.draw(source.grid, rng)
 
 

@@ -114,10 +114,10 @@ def make_manifest(
         for path, several in rows.items()
         for row in several
     ]
-    cases, duplicates = _one_group_for_copies(named)
+    cases, duplicates = one_group_for_copies(named)
     head = {"title": title, "licence": licence, "role": next(iter(cases[0].files))}
     head["splits"] = "the column split of the table of labels" if "split" in columns else ""
-    places = {"id": out.name, "root": _root(folder, out), "targets": {target: spec}}
+    places = {"id": out.name, "root": root_from(folder, out), "targets": {target: spec}}
     info = validate(DatasetInfo, head | places, source=f"manifest {out.name}")
     manifest = Manifest.create(info, cases, folder=out)
     manifest.save(out, overwrite=overwrite)
@@ -306,7 +306,7 @@ def _hashed(case: Case, progress: Callable[[int], None] | None) -> Case:
     return replace(case, files=files)
 
 
-def _one_group_for_copies(cases: list[Case]) -> tuple[list[Case], tuple[tuple[str, ...], ...]]:
+def one_group_for_copies(cases: list[Case]) -> tuple[list[Case], tuple[tuple[str, ...], ...]]:
     """Join the groups of cases with the same content; chains of copies end in one group."""
     joined: dict[str, str] = {}
 
@@ -323,7 +323,7 @@ def _one_group_for_copies(cases: list[Case]) -> tuple[list[Case], tuple[tuple[st
     return regrouped, tuple(tuple(case.id for case in members) for members in copies)
 
 
-def _root(folder: Path, out: Path) -> str:
+def root_from(folder: Path, out: Path) -> str:
     """The folder seen from the manifest, so that both can move together."""
     try:
         return Path(os.path.relpath(folder, out.resolve())).as_posix()

@@ -97,7 +97,11 @@ class Manifest:
                     files[role] = tuple(_listed(case.id, ref, root, progress) for ref in value)
                 else:
                     files[role] = _listed(case.id, value, root, progress)
-            listed.append(replace(case, files=files))
+            targets = {
+                name: _listed(case.id, value, root, progress) if isinstance(value, FileRef) else value
+                for name, value in case.targets.items()
+            }
+            listed.append(replace(case, files=files, targets=targets))
         text = csv_text(_columns(rows := rows_of(info, listed)), rows)
         finder = FileFinder((root,))
         checked = cases_of(parse_rows(text, info, source=f"manifest {info.id}"), info, finder)
@@ -168,7 +172,7 @@ class Manifest:
         problems = []
         known: dict[FileRef, str | None] = {}  # several cases may be parts of one file
         for case in self.cases:
-            for reference in case.all_files():
+            for reference in (*case.all_files(), *case.target_files()):
                 if reference not in known:
                     known[reference] = _wrong(reference, places, progress, rehash=rehash)
                 what = known[reference]
@@ -179,7 +183,8 @@ class Manifest:
     @property
     def total_bytes(self) -> int:
         """Size of all listed files together, each counted once."""
-        return sum(one.bytes or 0 for one in {ref for case in self.cases for ref in case.all_files()})
+        files = {ref for case in self.cases for ref in (*case.all_files(), *case.target_files())}
+        return sum(one.bytes or 0 for one in files)
 
 
 def _wrong(reference: FileRef, places: str, progress: Progress | None, *, rehash: bool) -> str | None:

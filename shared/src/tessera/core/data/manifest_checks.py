@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from tessera.core.data.case import Case
+from tessera.core.data.case import Case, FileRef, Target
 from tessera.core.data.targets import TargetSpec
 from tessera.core.errors import DataError
 
@@ -42,10 +42,11 @@ def check_duplicates(cases: Iterable[Case]) -> list[str]:
     warnings = []
     for members in same_content(cases):
         names = listing(case.id for case in members)
-        if any(case.targets != members[0].targets for case in members):
+        labels = {case.id: _labels(case) for case in members}
+        if any(label != labels[members[0].id] for label in labels.values()):
             raise DataError(
                 f"the same content has different labels: {names}",
-                found="; ".join(f"{case.id}: {dict(case.targets)}" for case in members[:SHOWN]),
+                found="; ".join(f"{name}: {label}" for name, label in list(labels.items())[:SHOWN]),
                 expected="one label for one content",
                 hint="decide which label is right and remove the other rows",
             )
@@ -56,6 +57,13 @@ def check_duplicates(cases: Iterable[Case]) -> list[str]:
                 "a split may refuse it: give them one group or remove all but one"
             )
     return warnings
+
+
+def _labels(case: Case) -> Mapping[str, Target | None]:
+    """The targets as they can be compared: a mask by its content, wherever its file lies."""
+    return {
+        name: value.sha256 if isinstance(value, FileRef) else value for name, value in case.targets.items()
+    }
 
 
 def check_trainable(cases: Sequence[Case], name: str, spec: TargetSpec) -> None:
@@ -78,5 +86,5 @@ def check_trainable(cases: Sequence[Case], name: str, spec: TargetSpec) -> None:
             raise DataError(
                 f"target {name}: no case carries any tag", expected=f"some of {listing(spec.classes)}"
             )
-    elif len(set(values)) < 2:
+    elif spec.kind == "number" and len(set(values)) < 2:
         raise DataError(f"target {name} is the same number in every case", found=values[0])

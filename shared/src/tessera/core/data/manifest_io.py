@@ -50,12 +50,10 @@ def parse_rows(text: str, info: DatasetInfo, *, source: str) -> list[tuple[str, 
 
 
 def _check_columns(columns: Sequence[str], info: DatasetInfo, *, source: str) -> None:
-    wanted = [*REQUIRED, *(f"target.{name}" for name in info.targets)]
+    wanted = [*REQUIRED, *target_columns(info)]
     missing = [name for name in wanted if name not in columns]
     unknown = [name for name in columns if name not in FIXED and not name.startswith(_PREFIXES)]
-    undeclared = [
-        c for c in columns if c.startswith("target.") and c.removeprefix("target.") not in info.targets
-    ]
+    undeclared = [name for name in columns if name.startswith("target.") and name not in wanted]
     twice = sorted({name for name in columns if columns.count(name) > 1})
     for what, names, hint in (
         ("missing columns", missing, "add them; cells are separated by commas"),
@@ -72,13 +70,23 @@ def _check_columns(columns: Sequence[str], info: DatasetInfo, *, source: str) ->
             )
 
 
+def target_columns(info: DatasetInfo) -> list[str]:
+    """The columns of the targets; a mask has three, its file's path, hash and size."""
+    columns = []
+    for name, spec in info.targets.items():
+        columns.append(f"target.{name}")
+        if spec.kind == "mask":
+            columns += [f"target.{name}_sha256", f"target.{name}_bytes"]
+    return columns
+
+
 def cases_of(rows: Iterable[tuple[str, Row]], info: DatasetInfo, finder: FileFinder) -> tuple[Case, ...]:
     """Cases sorted by id; rows of one id are its files and must agree in everything else."""
     cases: dict[str, Case] = {}
     first: dict[str, str] = {}
     for where, row in rows:
         role = row.get("role") or info.role
-        case = _case_of(where, row, info)
+        case = _case_of(where, row, info, finder)
         reference = _file_of(where, row, info, finder)
         known = cases.get(case.id)
         if known is None:
@@ -109,7 +117,7 @@ def _without_marks(case: Case) -> Case:
     return replace(case, files={role.removesuffix(LIST_MARK): value for role, value in case.files.items()})
 
 
-def _case_of(where: str, row: Row, info: DatasetInfo) -> Case:
+def _case_of(where: str, row: Row, info: DatasetInfo, finder: FileFinder) -> Case:
     case_id, group = row["id"], row["group"]
     plain = case_id == case_id.strip() and case_id.isprintable() and "\\" not in case_id
     if not case_id or not plain or case_id.startswith("/") or ".." in case_id.split("/"):
@@ -124,7 +132,11 @@ def _case_of(where: str, row: Row, info: DatasetInfo) -> Case:
         )
     targets: dict[str, Target] = {}
     for name, spec in info.targets.items():
-        value = parse_target(spec, row[f"target.{name}"], where=where, case_id=case_id, name=name)
+        text = row[f"target.{name}"]
+        if spec.kind == "mask" and text:
+            targets[name] = _mask_of(where, row, name, info, finder)
+            continue
+        value = parse_target(spec, text, where=where, case_id=case_id, name=name)
         if value is not None:
             targets[name] = value
     part = {prefix: _part(row, prefix) for prefix in ("select.", "meta.")}
@@ -189,21 +201,29 @@ def _file_of(where: str, row: Row, info: DatasetInfo, finder: FileFinder) -> Lis
             found="an empty cell in path",
             hint="give the file's path below the root, or remove the row",
         )
-    relative = check_relative(row["path"], where=where)
-    if not _SHA256.fullmatch(row["sha256"]):
+    return _listed(where, (row["path"], row["sha256"], row["bytes"]), info, finder)
+
+
+def _mask_of(where: str, row: Row, name: str, info: DatasetInfo, finder: FileFinder) -> ListedFile:
+    cells = (row[f"target.{name}"], row[f"target.{name}_sha256"], row[f"target.{name}_bytes"])
+    return _listed(f"{where}, target {name}", cells, info, finder)
+
+
+def _listed(where: str, cells: tuple[str, str, str], info: DatasetInfo, finder: FileFinder) -> ListedFile:
+    path, sha256, size = cells
+    relative = check_relative(path, where=where)
+    if not _SHA256.fullmatch(sha256):
         raise DataError(
-            f"{where}: this is no SHA-256", found=repr(row["sha256"]), expected="64 hex digits in lower case"
+            f"{where}: this is no SHA-256", found=repr(sha256), expected="64 hex digits in lower case"
         )
-    if not re.fullmatch(r"[0-9]{1,18}", row["bytes"]):
-        raise DataError(
-            f"{where}: this is no size", found=repr(row["bytes"]), expected="bytes as a whole number"
-        )
+    if not re.fullmatch(r"[0-9]{1,18}", size):
+        raise DataError(f"{where}: this is no size", found=repr(size), expected="bytes as a whole number")
     urls = tuple(f"{base.rstrip('/')}/{quote(relative)}" for base in info.urls)
     return ListedFile(
         path=finder.find(relative),
         urls=urls,
-        sha256=row["sha256"],
-        bytes=int(row["bytes"]),
+        sha256=sha256,
+        bytes=int(size),
         relative=relative,
     )
 
@@ -217,7 +237,7 @@ def rows_of(info: DatasetInfo, cases: Iterable[Case]) -> list[Row]:
     }
     rows = []
     for case in ordered:
-        shared = {f"target.{name}": target_text(case.targets.get(name)) for name in info.targets}
+        shared = _target_cells(info, case)
         shared |= {f"select.{key}": _scalar_text(case.select.get(key, "")) for key in keys["select."]}
         shared |= {f"meta.{key}": str(case.meta.get(key, "")) for key in keys["meta."]}
         if not case.files:
@@ -230,14 +250,32 @@ def rows_of(info: DatasetInfo, cases: Iterable[Case]) -> list[Row]:
 
 
 def _row_of(case: Case, role: str, reference: FileRef) -> Row:
+    path, sha256, size = _file_cells(case, reference)
+    listed = {"path": path, "sha256": sha256, "bytes": size}
+    return {"id": case.id, "role": role, **listed, "group": case.group, "split": case.split}
+
+
+def _target_cells(info: DatasetInfo, case: Case) -> Row:
+    cells = dict.fromkeys(target_columns(info), "")
+    for name in info.targets:
+        value = case.targets.get(name)
+        if not isinstance(value, FileRef):
+            cells[f"target.{name}"] = target_text(value)
+            continue
+        columns = (f"target.{name}", f"target.{name}_sha256", f"target.{name}_bytes")
+        cells |= dict(zip(columns, _file_cells(case, value), strict=True))
+    return cells
+
+
+def _file_cells(case: Case, reference: FileRef) -> tuple[str, str, str]:
+    """Path below the root, hash and size."""
     if not isinstance(reference, ListedFile) or reference.sha256 is None or reference.bytes is None:
         raise DataError(
             f"case {case.id}: its file has no place or hash in the manifest",
             found=reference,
             hint="build the manifest with Manifest.create, which hashes the files",
         )
-    listed = {"path": reference.relative, "sha256": reference.sha256, "bytes": str(reference.bytes)}
-    return {"id": case.id, "role": role, **listed, "group": case.group, "split": case.split}
+    return reference.relative, reference.sha256, str(reference.bytes)
 
 
 def target_text(value: Target | None) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -68,6 +70,15 @@ def n_outputs(spec: TargetSpec) -> int:
     A mask has K values an element, the background's among them.
     """
     return 2 if spec.kind == "number" else len(spec.classes)
+
+
+def class_columns(classes: Sequence[str]) -> tuple[str, ...]:
+    """The classes as parts of column names: letters, digits and '_' only, each once."""
+    plain = [re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_") for name in classes]
+    return tuple(
+        name if name and plain.count(name) == 1 else f"{name}_{place}".lstrip("_")
+        for place, name in enumerate(plain)
+    )
 
 
 def encode_target(spec: TargetSpec, value: Target, *, case_id: str = "?") -> npt.NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -50,4 +50,26 @@ class WholeWindows(Windows, Protocol):
     @property
     def cuts_prepared(self) -> Literal[True]:
         """Marks the kind."""
+        ...
+
+
+@runtime_checkable
+class MaskWindows(WholeWindows, Protocol):
+    """Windows of a field whose targets are masks.
+
+    ``read`` only cuts, and pads with 0, because the mask is cut with it too: what it does to the image's
+    place it does to the mask's.
+    """
+
+    @property
+    def mirror_swaps(self) -> Mapping[int, Sequence[tuple[int, int]]]:
+        """Axis of the input to the pairs of classes, such as left and right, that it exchanges mirrored."""
+        ...
+
+    def prepare_mask(self, mask: Source, grid: Geometry) -> np.ndarray:
+        """The mask's classes (*S), whole numbers, on the prepared grid of its case."""
+        ...
+
+    def draw_at(self, grid: Geometry, place: tuple[int, ...], rng: np.random.Generator) -> Region:
+        """A region for one training sample that holds the element ``place`` of the prepared grid."""
         ...

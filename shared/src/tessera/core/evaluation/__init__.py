@@ -19,6 +19,7 @@ from tessera.core.evaluation.calibration import (
     threshold_for_precision,
     thresholds_for_precision,
 )
+from tessera.core.evaluation.mask_predictions import MaskPredictions, MaskScores
 from tessera.core.evaluation.predictions import (
     ClassPredictions,
     Predictions,
@@ -28,7 +29,14 @@ from tessera.core.evaluation.predictions import (
     take,
 )
 from tessera.core.evaluation.predictions_csv import read_predictions, write_predictions
-from tessera.core.evaluation.table import METRICS, ClassRow, Evaluation, evaluate, format_estimate
+from tessera.core.evaluation.table import (
+    METRICS,
+    ClassRow,
+    Evaluation,
+    evaluate,
+    format_estimate,
+    metrics_of,
+)
 
 __all__ = [
     "METRICS",
@@ -36,6 +44,8 @@ __all__ = [
     "ClassRow",
     "Estimate",
     "Evaluation",
+    "MaskPredictions",
+    "MaskScores",
     "OperatingPoint",
     "PairedDifference",
     "Predictions",
@@ -49,6 +59,7 @@ __all__ = [
     "fit_temperature",
     "fit_temperature_per_class",
     "format_estimate",
+    "metrics_of",
     "paired_difference",
     "pool",
     "read_predictions",

@@ -15,7 +15,7 @@ import numpy as np
 
 from tessera.core.errors import DataError
 from tessera.core.evaluation.metrics import Metric, Score
-from tessera.core.evaluation.predictions import ClassPredictions, FloatArray, Predictions, list_some, take
+from tessera.core.evaluation.predictions import SHARED, FloatArray, Predictions, list_some, take
 
 P = TypeVar("P", bound=Predictions)
 
@@ -138,10 +138,12 @@ def aligned(predictions: P, like: P) -> P:
             expected="the same cases in both",
             hint="evaluate both models on the same split",
         )
-    if isinstance(predictions, ClassPredictions) and isinstance(like, ClassPredictions):
-        _refuse_difference("classes", predictions.classes, like.classes)
+    for name in SHARED:
+        _refuse_difference(name, getattr(predictions, name, None), getattr(like, name, None))
     ordered = take(predictions, [row[case] for case in like.case_id])
     for name in ("group", "target"):
+        if not hasattr(like, name):
+            continue
         pairs = zip(like.case_id, getattr(ordered, name), getattr(like, name), strict=True)
         changed = [case for case, ours, theirs in pairs if np.any(ours != theirs)]
         if changed:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from tessera.core.errors import DataError
 
 FloatArray = NDArray[np.float64]
-Task = Literal["multiclass", "multilabel", "regression"]
+Task = Literal["multiclass", "multilabel", "regression", "segmentation"]
 LABEL_SEPARATOR = "|"
+SHARED = ("classes", "columns")  # fields that are the same for all cases
 
 # Probabilities of one case may miss 1 by what float32 or a rounded table costs; logits miss it by far more.
 _SUM_TOLERANCE = 1e-3
@@ -194,7 +195,7 @@ def take(predictions: P, index: Sequence[int] | NDArray[np.int64]) -> P:
     chosen: dict[str, Any] = {}
     for field in dataclasses.fields(predictions):
         value = getattr(predictions, field.name)
-        if field.name == "classes" or value is None:
+        if field.name in SHARED or value is None:
             continue
         chosen[field.name] = value[rows] if isinstance(value, np.ndarray) else [value[i] for i in rows]
     return dataclasses.replace(predictions, **chosen)
@@ -206,9 +207,9 @@ def pool(parts: Sequence[P]) -> P:
     joined: dict[str, Any] = {}
     for field in dataclasses.fields(first):
         values = [getattr(part, field.name) for part in parts]
-        if field.name == "classes":
+        if field.name in SHARED:
             if len(set(values)) > 1:
-                raise DataError("the predictions to pool have different classes", found=values)
+                raise DataError(f"the predictions to pool have different {field.name}", found=values)
         elif any(value is None for value in values):
             joined[field.name] = None
         elif isinstance(values[0], np.ndarray):

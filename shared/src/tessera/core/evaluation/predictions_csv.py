@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tessera.core.errors import DataError
+from tessera.core.evaluation.mask_predictions import KEYS, MaskPredictions
 from tessera.core.evaluation.predictions import (
     LABEL_SEPARATOR,
     ClassPredictions,
@@ -25,7 +26,7 @@ _ENCODING = "utf-8"
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
-    """Write columns case_id, group, fold, target and ``p_<class>`` or ``mean`` and ``std``."""
+    """Write columns case_id, group, fold, and target and ``p_<class>`` or ``mean`` and ``std``, or scores."""
     columns = _columns(predictions)
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding=_ENCODING, newline="") as stream:
@@ -36,13 +37,13 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
     temporary.replace(path)
 
 
-def read_predictions(path: Path, *, task: Task) -> ClassPredictions | ValuePredictions:
+def read_predictions(path: Path, *, task: Task) -> ClassPredictions | ValuePredictions | MaskPredictions:
     """Read what ``write_predictions`` wrote; ``task`` says how the target column is meant."""
     with path.open(encoding=_ENCODING, newline="") as stream:
         reader = csv.reader(stream)
         header = next(reader, [])
         rows = list(reader)
-    needed = [*_KEYS, "mean"] if task == "regression" else list(_KEYS)
+    needed = {"regression": [*_KEYS, "mean"], "segmentation": list(KEYS)}.get(task, list(_KEYS))
     missing = [name for name in needed if name not in header]
     if missing:
         raise DataError(f"{path} lacks columns", found=header, expected=f"also {list_some(missing)}")
@@ -54,6 +55,8 @@ def read_predictions(path: Path, *, task: Task) -> ClassPredictions | ValuePredi
     table = {name: [row[i] for row in rows] for i, name in enumerate(header)}
     if task == "regression":
         return _value_predictions(table, path)
+    if task == "segmentation":
+        return _mask_predictions(table, path)
     return _class_predictions(table, path, task)
 
 
@@ -69,6 +72,8 @@ def _columns(predictions: Predictions) -> dict[str, Sequence[str]]:
         columns["target"] = [LABEL_SEPARATOR.join(labels) for labels in joined]
         for k, name in enumerate(names):
             columns[_PREFIX + name] = _texts(predictions.probabilities[:, k])
+    elif isinstance(predictions, MaskPredictions):
+        columns |= {name: _texts(predictions.values[:, i]) for i, name in enumerate(predictions.columns)}
     elif isinstance(predictions, ValuePredictions):
         columns["target"] = _texts(predictions.target)
         columns["mean"] = _texts(predictions.mean)
@@ -117,6 +122,19 @@ def _value_predictions(table: dict[str, list[str]], path: Path) -> ValuePredicti
         _numbers(table["target"], path, "target"),
         _numbers(table["mean"], path, "mean"),
         _numbers(table["std"], path, "std") if "std" in table else None,
+        fold=table["fold"],
+    )
+
+
+def _mask_predictions(table: dict[str, list[str]], path: Path) -> MaskPredictions:
+    columns = [name for name in table if name not in KEYS]
+    values = [_numbers(table[name], path, name) for name in columns]
+    n = len(table["case_id"])
+    return MaskPredictions(
+        table["case_id"],
+        table["group"],
+        np.stack(values, axis=1) if values else np.empty((n, 0)),
+        columns,
         fold=table["fold"],
     )
 

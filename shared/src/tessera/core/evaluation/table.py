@@ -18,6 +18,7 @@ from tessera.core.evaluation.calibration import (
     expected_calibration_error,
     reliability_table,
 )
+from tessera.core.evaluation.mask_predictions import MaskPredictions, mask_metrics
 from tessera.core.evaluation.metrics import (
     Metric,
     accuracy,
@@ -86,6 +87,13 @@ METRICS: Mapping[Task, Mapping[str, Metric[Any]]] = MappingProxyType(
 )
 
 
+def metrics_of(predictions: Predictions) -> Mapping[str, Metric[Any]]:
+    """The metrics that apply; of masks what their field has scored."""
+    if isinstance(predictions, MaskPredictions):
+        return mask_metrics(predictions.columns)
+    return METRICS[predictions.task]
+
+
 @dataclasses.dataclass(frozen=True)
 class ClassRow:
     """One class of the per-class table; NaN where a number is not defined.
@@ -118,9 +126,9 @@ class Evaluation:
         n: Cases.
         n_groups: Groups, the unit of the resampling.
         metrics: Estimate by metric name.
-        per_class: One row a class; empty for a regression.
+        per_class: One row a class; empty for numbers and masks.
         confusion: Cases by true (rows) and predicted class; empty unless there is one label a case.
-        reliability: Ten bins; empty for a regression.
+        reliability: Ten bins; empty for numbers and masks.
     """
 
     task: Task
@@ -151,7 +159,7 @@ class Evaluation:
 
 
 def evaluate(
-    predictions: ClassPredictions | ValuePredictions,
+    predictions: ClassPredictions | ValuePredictions | MaskPredictions,
     *,
     n_resamples: int = 1000,
     level: float = 0.95,
@@ -161,9 +169,9 @@ def evaluate(
     task, n, n_groups = predictions.task, len(predictions), predictions.n_groups
     metrics = {
         name: bootstrap_interval(metric, predictions, n_resamples=n_resamples, level=level, seed=seed)
-        for name, metric in METRICS[task].items()
+        for name, metric in metrics_of(predictions).items()
     }
-    if isinstance(predictions, ValuePredictions):
+    if not isinstance(predictions, ClassPredictions):
         return Evaluation(task, n, n_groups, metrics)
     return Evaluation(
         task,

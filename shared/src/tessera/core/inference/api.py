@@ -11,11 +11,10 @@ import numpy.typing as npt
 import torch
 
 from tessera.core.data.case import Case
-from tessera.core.data.hashing import InputHasher
 from tessera.core.errors import DataError
 from tessera.core.inference.interfaces import CaseResult
-from tessera.core.inference.reading import Job, Message, Opened, Window, one_line, read_case
-from tessera.core.inference.slots import Slots, slot_of
+from tessera.core.inference.reading import one_line
+from tessera.core.inference.single import result_of
 from tessera.core.inference.steps import Steps
 
 if TYPE_CHECKING:
@@ -56,7 +55,8 @@ class Predictor:
 
         A row has ``case``, the answer (``class`` and ``probability``, or ``tags``, or ``mean`` and ``std``),
         ``probabilities`` by class, and ``windows``: the same for each region, with ``start`` and ``stop`` on
-        the input's grid. In a folder, a file that cannot be read gives a row with ``case`` and ``error``.
+        the input's grid. Of a mask, which is ``result(case).mask``, it has ``voxels`` by class and ``flags``.
+        In a folder, a file that cannot be read gives a row with ``case`` and ``error``.
         """
         path = Path(path)
         if not path.exists():
@@ -76,39 +76,13 @@ class Predictor:
 
     def result(self, case: Case) -> CaseResult:
         """One case's result, equal to the last bit to that of a run over many cases."""
-        steps, job, hasher = self.steps, Job(case), InputHasher()
-        slots: Slots[Window] = Slots(steps.forward.batch_size, limit=steps.forward.batch_size)
-        opened: list[Opened] = []
-        answers: dict[int, npt.NDArray[np.float32]] = {}
-
-        def take(message: Message) -> None:
-            if isinstance(message, Opened):
-                opened.append(message)
-            elif isinstance(message, Window):
-                slots.add(slot_of(job.input_hash, message.index, steps.forward.batch_size), message)
-                if slots.due:
-                    compute()
-
-        def compute() -> None:
-            batch = slots.take()
-            raw = steps.forward.batch([None if window is None else window.input for window in batch])
-            answers.update({w.index: raw[place] for place, w in enumerate(batch) if w is not None})
-
-        read_case(job, steps.reader, steps.windows, hasher, take)
-        while slots:
-            compute()
-        grid, regions = opened[0].grid, opened[0].regions
-        if not regions:
-            raise DataError(
-                f"case {case.id}: there is nothing to predict in it", found=f"a grid of {grid.shape}"
-            )
-        stitcher = steps.stitcher(case, grid, regions)
-        for index, answer in answers.items():
-            stitcher.add(index, answer)
-        return stitcher.finish()
+        return result_of(self.steps, case)
 
     def row(self, result: CaseResult) -> dict[str, Any]:
-        """A result as plain values."""
+        """A result as plain values; of a mask the voxels of each class, and the remarks."""
+        if self.target.kind == "mask":
+            voxels = dict(zip(self.target.classes, map(int, result.summary), strict=True))
+            return {"case": result.case.id, "voxels": voxels, "flags": list(result.flags)}
         windows = [
             {"start": region.start, "stop": region.stop, **self._answer(scores)}
             for region, scores in zip(result.regions, result.scores, strict=True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from tessera.core.data.case import Case
 from tessera.core.errors import DataError
+from tessera.core.inference.flight import FlightLog
 from tessera.core.inference.forward import Input
 from tessera.core.inference.interfaces import Stitcher, Written
 from tessera.core.inference.ledger import Ledger, Row
@@ -27,11 +28,12 @@ from tessera.core.inference.reading import (
     Opened,
     ReadAhead,
     Window,
+    fingerprint,
     one_line,
     stamp_of,
     trace_of,
 )
-from tessera.core.inference.slots import Slots, slot_of, waiting_limit
+from tessera.core.inference.slots import Slots, queue_room, slot_of, waiting_limit
 from tessera.core.inference.steps import Steps
 from tessera.core.inference.summary import Progress, ProgressCallback, RunSummary, peak_bytes
 
@@ -66,6 +68,7 @@ class Driver:
         ledger: Open and planned.
         out: The output folder.
         summary: Receives times and counts.
+        flight: Is told of each piece of work.
         max_failures: More than this end the run early.
         progress: Called after each case.
     """
@@ -77,6 +80,7 @@ class Driver:
         out: Path,
         summary: RunSummary,
         *,
+        flight: FlightLog,
         max_failures: int | None = None,
         progress: ProgressCallback | None = None,
     ) -> None:
@@ -84,6 +88,7 @@ class Driver:
         self._ledger = ledger
         self._out = out
         self._summary = summary
+        self._flight = flight
         self._max_failures = max_failures
         self._progress = progress
         self._failures = 0
@@ -99,6 +104,9 @@ class Driver:
         jobs = []
         for case in cases:
             row = self._old[case.id]
+            if (status := self._flight.ended_before.get(case.id)) is not None:
+                self._take_over(status)
+                continue
             holds = row.done and outputs_hold(self._out, row.outputs)
             holds = holds or (row.status == "failed" and not retry_failed)
             if holds and row.stamp and row.stamp == stamp_of(case) and not verify:
@@ -109,10 +117,27 @@ class Driver:
         self._total = len(cases)
         return jobs
 
+    def _take_over(self, status: str) -> None:
+        """Count a case that a process ended which this one replaces."""
+        kept = status == "kept"
+        self._summary.kept += kept
+        self._summary.computed += not kept
+        self._failures += status == "failed"
+
+    def blame(self, job: Job, error: str, trace: str) -> None:
+        """One failed row for a case that cannot be tried here."""
+        fingerprint(job)
+        self._fail(job, error, trace)
+
     def drive(self, jobs: Sequence[Job], *, workers: int, timeout_s: float) -> None:
-        """Read, compute and write until every job has its row."""
-        room = self._steps.forward.batch_size
-        with ReadAhead(self._steps.reader, self._steps.windows, jobs, workers, timeout_s, room) as feed:
+        """Read, compute and write until every job has its row; those that have one are left out."""
+        steps = self._steps
+        jobs = [job for job in jobs if job in self._open]
+        room = queue_room(steps.forward.batch_size, steps.windows.input_shape)
+        read_ahead = ReadAhead(
+            steps.reader, steps.windows, jobs, workers, timeout_s, room, steps.plan, self._flight.working
+        )
+        with read_ahead as feed:
             try:
                 while (message := feed.next()) is not None:
                     self._take(message, feed)
@@ -121,17 +146,16 @@ class Driver:
                 while self._slots:
                     self._compute(feed)
             finally:
-                self._summary.abandoned_readers = feed.abandoned_threads
-                self._summary.seconds["waiting for reading"] = feed.waiting_s
-                self._summary.seconds["reading"] = sum(job.seconds() for job in jobs)
+                self._summary.abandoned_readers += feed.abandoned_threads
+                self._summary.spend("waiting for reading", feed.waiting_s)
+                self._summary.spend("reading", sum(job.seconds() for job in jobs))
 
     def _take(self, message: Message, feed: ReadAhead) -> None:
         job = message.job
         if isinstance(message, Failed):
             self._fail(job, message.error, message.trace, feed)
         elif isinstance(message, Opened):
-            stitcher = self._steps.stitcher(job.case, message.grid, message.regions)
-            self._open[job] = _Flight(job, len(message.regions), stitcher)
+            self._open[job] = _Flight(job, len(message.regions), self._steps.stitcher(message))
         elif isinstance(message, Ended) and message.unchanged:
             self._keep(job)
         elif (flight := self._open[job]) is not None:
@@ -147,9 +171,12 @@ class Driver:
     def _compute(self, feed: ReadAhead) -> None:
         """Run one batch; when it fails as a whole, run each row alone to find the one to blame."""
         batch = [item if item and item.flight.job in self._open else None for item in self._slots.take()]
-        count = sum(item is not None for item in batch)
-        if count == 0:
-            return
+        case_ids = {item.flight.job.case.id: None for item in batch if item is not None}
+        if case_ids:
+            with self._flight.working(list(case_ids)):
+                self._compute_batch(batch, feed)
+
+    def _compute_batch(self, batch: Sequence[_Waiting | None], feed: ReadAhead) -> None:
         start = time.perf_counter()
         with self._summary.stage("features and network"):
             try:
@@ -158,9 +185,12 @@ class Driver:
                 )
             except Exception:
                 answers = [self._compute_alone(item, place) for place, item in enumerate(batch)]
-        share_s = (time.perf_counter() - start) / count
-        for item, answer in zip(batch, answers, strict=True):
-            if item is not None and item.flight.job in self._open:
+        seconds = time.perf_counter() - start
+        # By index: masks are summed in that order, and what comes early must be kept.
+        pairs = [(item, answer) for item, answer in zip(batch, answers, strict=True) if item is not None]
+        share_s = seconds / len(pairs)
+        for item, answer in sorted(pairs, key=lambda pair: pair[0].index):
+            if item.flight.job in self._open:
                 item.flight.network_s += share_s
                 self._deliver(item, answer, feed)
 
@@ -188,7 +218,8 @@ class Driver:
             return
         start = time.perf_counter()
         try:
-            with self._summary.stage("stitching and writing"):
+            working = self._flight.working([flight.job.case.id])
+            with working, self._summary.stage("stitching and writing"):
                 row = self._write(flight) if flight.regions else Row(case=flight.job.case, status="empty")
         except Exception as error:
             if is_disk_full(error):
@@ -204,6 +235,7 @@ class Driver:
         flags = tuple(sorted({*result.flags, *(flight.flags or ())}))
         written = self._steps.writer.write(replace(result, flags=flags), self._out)
         self._check_names(case, written)
+        flags = tuple(sorted({*flags, *written.flags}))
         return Row(
             case=case,
             status="suspicious" if flags else "ok",
@@ -223,9 +255,10 @@ class Driver:
                     hint="rename one of the two inputs",
                 )
 
-    def _fail(self, job: Job, error: str, trace: str, feed: ReadAhead) -> None:
+    def _fail(self, job: Job, error: str, trace: str, feed: ReadAhead | None = None) -> None:
         """One failed row; the other cases go on, unless there were too many failures."""
-        feed.give_up(job)
+        if feed is not None:
+            feed.give_up(job)
         if not job.input_hash and job.known_hash == "":
             self._keep(job)  # it failed in the same way before, and nobody asked to try it again
             return
@@ -233,7 +266,8 @@ class Driver:
         self._record(job, Row(case=job.case, status="failed", error=error, trace=trace))
         self._failures += 1
         if self._max_failures is not None and self._failures > self._max_failures:
-            feed.give_up_all()
+            if feed is not None:
+                feed.give_up_all()
             reason = f"not tried: more than {self._max_failures} cases failed"
             self._ledger.record(Row(case=left.case, status="skipped", error=reason) for left in self._open)
             self._open.clear()
@@ -253,6 +287,7 @@ class Driver:
         )
         with self._summary.stage("ledger"):
             self._ledger.record([row])
+        self._flight.ended(job.case.id, row.status)
         del self._open[job]
         self._summary.computed += 1
         self._report(job, row.status)
@@ -261,6 +296,7 @@ class Driver:
         """The earlier row stands; only the files' times are new."""
         with self._summary.stage("ledger"):
             self._ledger.set_stamp(job.case.id, job.stamp)
+        self._flight.ended(job.case.id, "kept")
         del self._open[job]
         self._summary.kept += 1
         self._report(job, "kept")

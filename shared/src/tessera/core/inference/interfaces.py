@@ -24,26 +24,35 @@ class CaseResult:
         regions: The regions read, in order.
         scores: One row a region (R, K): probabilities, or (mean, log variance) for regression; no row for
             a mask.
-        summary: The regions fused to one row (K,); for a mask the elements of each class.
+        summary: The regions fused to one row (K,), float32; for a mask the elements of each class, int64.
         flags: Remarks for the ledger, for instance ``silent``; any flag makes the case suspicious.
         mask: For segmentation the class of each element of ``grid``, uint8 or uint16.
+        embeddings: One row a region (R, E), where the writer takes them.
     """
 
     case: Case
     grid: Geometry
     regions: tuple[Region, ...]
     scores: npt.NDArray[np.float32]
-    summary: npt.NDArray[np.float32]
+    summary: npt.NDArray[Any]
     flags: tuple[str, ...] = ()
     mask: npt.NDArray[Any] | None = None
+    embeddings: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a writer made of one case: files (relative to the output folder) and rows for the tables."""
+    """What a writer made of one case.
+
+    Args:
+        files: Relative to the output folder.
+        rows: For the tables, by the table's name.
+        flags: Further remarks for the ledger, beside those of the result.
+    """
 
     files: tuple[str, ...] = ()
     rows: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,8 +76,8 @@ class Outcome:
 class Stitcher(Protocol):
     """Collects the network's outputs of one case, in any order."""
 
-    def add(self, index: int, raw: npt.NDArray[np.float32]) -> None:
-        """Take the raw output of region ``index``."""
+    def add(self, index: int, raw: Any) -> None:
+        """Take the raw output of region ``index``: an array, or a tensor of logits for masks."""
         ...
 
     def finish(self) -> CaseResult:
@@ -86,6 +95,16 @@ class Writer(Protocol):
 
     def collect(self, cases: Iterator[tuple[Case, Written]], out: Path) -> tuple[str, ...]:
         """Write the tables over all cases, which come sorted by id; returns their names."""
+        ...
+
+
+@runtime_checkable
+class EmbeddingWriter(Protocol):
+    """A ``Writer`` that can also write the network's embeddings of the regions."""
+
+    @property
+    def takes_embeddings(self) -> bool:
+        """Whether it wants them."""
         ...
 
 

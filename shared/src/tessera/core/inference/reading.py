@@ -10,21 +10,27 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
-from tessera.core.data.case import Case, FileRef, Reader
+from tessera.core.data.cache import ArraySource
+from tessera.core.data.case import Case, FileRef, Reader, Source
 from tessera.core.data.geometry import Geometry, Region
 from tessera.core.data.hashing import InputHasher
-from tessera.core.data.windows import Windows
+from tessera.core.data.windows import WholeWindows, Windows
 from tessera.core.errors import DataError, TesseraError
 from tessera.core.inference.forward import Input
+from tessera.core.inference.schedule import Schedule
 
 _POLL_S = 0.1  # how soon a blocked thread notices that it is no longer wanted
 _SETTLED_NS = 2_000_000_000  # a file changed so recently may change again within one tick of its clock
 _log = logging.getLogger(__name__)
+
+
+Planner = Callable[[Geometry], Schedule]
+"""The grid on which windows are cut -> what is computed, in order."""
 
 
 class _NotWantedError(Exception):
@@ -63,11 +69,24 @@ class Job:
 
 @dataclass(frozen=True)
 class Opened:
-    """A case is open; its windows follow, in order."""
+    """A case is open; its windows follow, in order.
+
+    Args:
+        job: The case.
+        grid: The source's own grid.
+        prepared: The grid on which windows are cut; the same unless the whole case was prepared first.
+        schedule: The windows, in order.
+    """
 
     job: Job
     grid: Geometry
-    regions: tuple[Region, ...]
+    prepared: Geometry
+    schedule: Schedule
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The windows, in order."""
+        return self.schedule.regions
 
 
 @dataclass(frozen=True)
@@ -101,20 +120,30 @@ Message = Opened | Window | Ended | Failed
 
 
 def read_case(
-    job: Job, reader: Reader, windows: Windows, hasher: InputHasher, emit: Callable[[Message], None]
+    job: Job,
+    reader: Reader,
+    windows: Windows,
+    hasher: InputHasher,
+    emit: Callable[[Message], None],
+    *,
+    plan: Planner | None = None,
 ) -> None:
-    """Hash, open and read one case, window by window, and ``emit`` what was found."""
+    """Hash, open and read one case, window by window, and ``emit`` what was found.
+
+    Windows over the whole case get it prepared; the source is closed and forgotten before they flow.
+    ``plan`` is used instead of the windows' own order.
+    """
     stamp = stamp_of(job.case)
     job.stamp = stamp if _settled(stamp) else ""
     job.input_hash = _hash(job.case, hasher)
     if job.input_hash == job.known_hash:
         emit(Ended(job, unchanged=True))
         return
-    source = reader.open(job.case)
+    grid, source = _open(job.case, reader, windows)
     try:
-        regions = tuple(windows.plan(source.grid))
-        emit(Opened(job, source.grid, regions))
-        for index, region in enumerate(regions):
+        schedule = Schedule(tuple(windows.plan(source.grid))) if plan is None else plan(source.grid)
+        emit(Opened(job, grid, source.grid, schedule))
+        for index, region in enumerate(schedule.regions):
             sample = windows.read(source, region)
             input = sample["input"]
             _check_input(job.case, input, region, windows.input_shape)
@@ -127,6 +156,17 @@ def read_case(
             hint="wait until it is complete, run again",
         )
     emit(Ended(job))
+
+
+def _open(case: Case, reader: Reader, windows: Windows) -> tuple[Geometry, Source]:
+    """The source's own grid, and what windows are cut from: the source, or all of it prepared."""
+    source = reader.open(case)
+    if not (isinstance(windows, WholeWindows) and windows.cuts_prepared):
+        return source.grid, source
+    try:
+        return source.grid, ArraySource(*windows.prepare(source))
+    finally:
+        source.close()
 
 
 @dataclass(eq=False)
@@ -147,6 +187,8 @@ class ReadAhead:
         workers: Threads.
         timeout_s: Longest time for reading one case, not counting waits for the network.
         room: Windows the queue holds.
+        plan: Used instead of the windows' own order.
+        working: Around the reading of each case, given its id.
     """
 
     reader: Reader
@@ -155,6 +197,8 @@ class ReadAhead:
     workers: int
     timeout_s: float
     room: int
+    plan: Planner | None = None
+    working: Callable[[Sequence[str]], AbstractContextManager[None]] = lambda _: nullcontext()
     abandoned_threads: int = 0
     waiting_s: float = 0.0
     _hasher: InputHasher = field(default_factory=InputHasher)
@@ -244,7 +288,8 @@ class ReadAhead:
             job.resume()
             worker.job = job
             try:
-                read_case(job, self.reader, self.windows, self._hasher, self._emit)
+                with self.working([job.case.id]):
+                    read_case(job, self.reader, self.windows, self._hasher, self._emit, plan=self.plan)
             except _NotWantedError:
                 pass
             except BaseException as error:  # a case's failure must never end the thread
@@ -282,6 +327,14 @@ def one_line(error: BaseException) -> str:
 def trace_of(error: BaseException) -> str:
     """The traceback as text; the error itself would keep the windows' arrays in memory."""
     return "".join(traceback.format_exception(error))
+
+
+def fingerprint(job: Job) -> None:
+    """Stamp and hash of a case that is not read again, as far as they can be found."""
+    stamp = stamp_of(job.case)
+    job.stamp = stamp if _settled(stamp) else ""
+    with suppress(Exception):
+        job.input_hash = _hash(job.case, InputHasher())
 
 
 def stamp_of(case: Case) -> str:
@@ -324,9 +377,10 @@ def _check_input(case: Case, input: Input, region: Region, shape: tuple[int, ...
         raise DataError(
             f"{place}: the input has another shape", found=tuple(input.shape), expected=tuple(shape)
         )
-    finite = (
-        torch.isfinite(input) if isinstance(input, torch.Tensor) else torch.from_numpy(np.isfinite(input))
-    )
+    values = torch.as_tensor(input)
+    if bool(values.sum().isfinite()):  # quicker than to look at each; a sum of finite ones may still overflow
+        return
+    finite = values.isfinite()
     if not bool(finite.all()):
         raise DataError(
             f"{place}: the input holds values that are not finite",

@@ -8,20 +8,23 @@ import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tessera.core.data.case import Case
 from tessera.core.errors import DataError, TesseraError
 from tessera.core.inference.driver import Driver, is_disk_full
+from tessera.core.inference.flight import Death, FlightLog
 from tessera.core.inference.ledger import Ledger
+from tessera.core.inference.provenance import measured, write_provenance
+from tessera.core.inference.reading import Job
 from tessera.core.inference.shards import SHARDS, Shard, assign, shard_folder
 from tessera.core.inference.steps import Steps
 from tessera.core.inference.summary import ProgressCallback, RunSummary, peak_bytes
 from tessera.core.inference.tables import write_tables
 
-__all__ = ["DiskFullError", "run"]
+__all__ = ["DiskFullError", "choose", "run"]
 
 MIN_FREE_BYTES = 64 * 2**20
 _LEFTOVER = re.compile(r"^\..+\.\d+\.[0-9a-f]{32}\.tmp$")  # names that tessera.core.data.atomic writes to
@@ -47,12 +50,15 @@ def run(
     accept_version: bool = False,
     min_free_bytes: int = MIN_FREE_BYTES,
     progress: ProgressCallback | None = None,
+    after: Death | None = None,
+    provenance: bool = False,
 ) -> RunSummary:
     """Take all cases through the steps and write their outputs and tables below ``out``.
 
     Goes on where an earlier run with the same bundle and options stopped. Outputs have the same bytes
     whatever the order, the interruptions, the number of readers and the number of shards. Ctrl-C and a
-    disk that fills up end the run early with everything so far recorded; the summary says so.
+    disk that fills up end the run early with everything so far recorded; the summary says so. Cases that
+    were being worked on when a process died are tried first, one at a time.
 
     Args:
         steps: The parts of the prediction.
@@ -69,10 +75,12 @@ def run(
         accept_version: Go on although versions differ from the earlier results'.
         min_free_bytes: Room the disk must have at the start.
         progress: Called after each case.
+        after: How the process ended whose run this one continues; a case it tried alone becomes a failed one.
+        provenance: Write ``provenance/<case>.json`` too.
     """
     start = time.perf_counter()
     _refuse_equal_ids(cases)
-    chosen = _choose(cases, only)
+    chosen = choose(cases, only)
     plan: dict[str, int] = {}
     if shard is not None:
         plan = assign(cases, shard.count)
@@ -81,32 +89,69 @@ def run(
         out = shard_folder(out, shard)
     _prepare_folder(out, min_free_bytes)
     summary = RunSummary(out, startup_s=dict(steps.startup_s))
-    with Ledger.open(out, steps.identity, restart=restart, accept_version=accept_version) as ledger:
-        try:
+    with (
+        Ledger.open(
+            out, steps.identity, restart=restart and not after, accept_version=accept_version
+        ) as ledger,
+        FlightLog(out, continued=after is not None) as flight,
+    ):
+        with _early_ends(summary, out):
             with summary.stage("ledger"):
                 _remove_leftovers(out)
                 ledger.plan(cases)
                 if shard is not None:
                     ledger.set_fact("shard", {"index": shard.index, "count": shard.count, "plan": plan})
-            driver = Driver(steps, ledger, out, summary, max_failures=max_failures, progress=progress)
+            driver = Driver(
+                steps, ledger, out, summary, flight=flight, max_failures=max_failures, progress=progress
+            )
             with summary.stage("checking earlier results"):
                 jobs = driver.plan(chosen, retry_failed=retry_failed or bool(only), verify=verify)
-            driver.drive(jobs, workers=workers, timeout_s=timeout_s)
+            rest = _clear_suspects(driver, flight, jobs, after=after, timeout_s=timeout_s)
+            driver.drive(rest, workers=workers, timeout_s=timeout_s)
             with summary.stage("tables"):
                 summary.tables = write_tables(ledger, steps.writer, out)
-        except KeyboardInterrupt:
-            summary.interrupted = True
-            summary.stopped = "interrupted; run the same command again to go on"
-        except (OSError, TesseraError, sqlite3.Error) as error:
-            if not is_disk_full(error):
-                raise
-            summary.stopped = f"the disk of {out} is full; free some space and run the same command again"
+                if provenance:
+                    write_provenance(ledger, out)
         summary.count(ledger.counts())
         summary.seconds["total"] = time.perf_counter() - start
-        summary.peak_bytes = peak_bytes()
-        with suppress(sqlite3.Error):  # a full disk has been reported already
-            ledger.set_fact("stages", [stage._asdict() for stage in summary.stage_table()])
+        _measure(summary, ledger, by_case=provenance)
     return summary
+
+
+def _measure(summary: RunSummary, ledger: Ledger, *, by_case: bool) -> None:
+    summary.peak_bytes = peak_bytes()
+    summary.cases = measured(ledger) if by_case else {}
+    with suppress(sqlite3.Error):  # a full disk has been reported already
+        ledger.set_fact("stages", [stage._asdict() for stage in summary.stage_table()])
+
+
+@contextmanager
+def _early_ends(summary: RunSummary, out: Path) -> Iterator[None]:
+    """Ctrl-C and a full disk end the block, and the summary says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        summary.interrupted = True
+        summary.stopped = "interrupted; run the same command again to go on"
+    except (OSError, TesseraError, sqlite3.Error) as error:
+        if not is_disk_full(error):
+            raise
+        summary.stopped = f"the disk of {out} is full; free some space and run the same command again"
+
+
+def _clear_suspects(
+    driver: Driver, flight: FlightLog, jobs: Sequence[Job], *, after: Death | None, timeout_s: float
+) -> list[Job]:
+    """Bring every case that a process may have died of to its row, alone; the others are returned."""
+    culprit = None if after is None else flight.before.alone
+    suspects = [job for job in jobs if job.case.id in flight.before.suspects]
+    for job in sorted(suspects, key=lambda job: job.case.id != culprit):
+        if after is not None and job.case.id == culprit:
+            driver.blame(job, f"the process {after.cause} while it worked on this case", after.trace)
+        else:
+            flight.alone(job.case.id)
+            driver.drive([job], workers=1, timeout_s=timeout_s)
+    return [job for job in jobs if job not in suspects]
 
 
 def _refuse_equal_ids(cases: Sequence[Case]) -> None:
@@ -117,7 +162,8 @@ def _refuse_equal_ids(cases: Sequence[Case]) -> None:
         seen.add(case.id)
 
 
-def _choose(cases: Sequence[Case], only: Sequence[str]) -> list[Case]:
+def choose(cases: Sequence[Case], only: Sequence[str]) -> list[Case]:
+    """The cases that ``--only`` names; all without one."""
     if not only:
         return list(cases)
     ids = [case.id for case in cases]

@@ -6,41 +6,22 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from tessera.core.data.atomic import replacing
 from tessera.core.data.case import Case
-from tessera.core.errors import DataError
 from tessera.core.inference.interfaces import Writer
 from tessera.core.inference.ledger import LEDGER, Identity, Ledger, LedgerError, Row
 from tessera.core.inference.outputs import outputs_hold
+from tessera.core.inference.provenance import measured, write_provenance
+from tessera.core.inference.shard import SHARDS, Shard, shard_folder
 from tessera.core.inference.summary import RunSummary
 from tessera.core.inference.tables import write_tables
 
-SHARDS = "shards"
+__all__ = ["SHARDS", "Shard", "assign", "merge", "shard_folder", "sharded_identity"]
+
 _NAMED = 5  # cases named in an error; the rest are counted
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Part ``index`` (from 1) of ``count``."""
-
-    index: int
-    count: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.index <= self.count:
-            raise DataError(f"there is no shard {self.index} of {self.count}", expected="1/n to n/n")
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``2/8``."""
-        index, slash, count = text.partition("/")
-        if not (slash and index.isdecimal() and count.isdecimal()):
-            raise DataError(f"--shard {text}", expected="i/n", hint="--shard 2/8")
-        return cls(int(index), int(count))
 
 
 def assign(cases: Sequence[Case], count: int) -> dict[str, int]:
@@ -58,18 +39,13 @@ def assign(cases: Sequence[Case], count: int) -> dict[str, int]:
     return plan
 
 
-def shard_folder(out: Path, shard: Shard) -> Path:
-    """Where a shard keeps its ledger and outputs until they are merged."""
-    return out / SHARDS / f"{shard.index}-of-{shard.count}"
-
-
 def sharded_identity(out: Path) -> Identity:
     """Whose results the shards below ``out`` hold; ``bundle_path`` is where the model was."""
     with Ledger.read(_folders(out)[0]) as ledger:
         return ledger.identity()
 
 
-def merge(out: Path, writer: Writer, *, accept_version: bool = False) -> RunSummary:
+def merge(out: Path, writer: Writer, *, accept_version: bool = False, provenance: bool = False) -> RunSummary:
     """Check that all shards below ``out`` are complete and put them together as one run's folder.
 
     Outputs are linked where the disk allows it, else copied; the shards stay until they are deleted.
@@ -78,6 +54,7 @@ def merge(out: Path, writer: Writer, *, accept_version: bool = False) -> RunSumm
         out: The folder given to all shards.
         writer: Writes the tables.
         accept_version: Merge shards although they were computed with different versions.
+        provenance: Write ``provenance/<case>.json`` too.
     """
     folders = _folders(out)
     summary = RunSummary(out)
@@ -92,6 +69,9 @@ def merge(out: Path, writer: Writer, *, accept_version: bool = False) -> RunSumm
             merged.plan([row.case for _, row in rows])
             merged.record(row for ledger in shards.values() for row in ledger.rows())
             summary.tables = write_tables(merged, writer, out)
+            if provenance:
+                write_provenance(merged, out)
+                summary.cases = measured(merged)
             summary.count(merged.counts())
     return summary
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Generic, TypeVar
@@ -59,7 +60,13 @@ class Slots(Generic[T]):
 
 def waiting_limit(size: int, input_shape: Sequence[int]) -> int:
     """How many float32 inputs may wait: up to eight batches within 256 MiB, at least one batch."""
-    n_bytes = 4
-    for extent in input_shape:
-        n_bytes *= max(1, extent)
-    return max(size, min(_WAITING_BATCHES * size, _WAITING_BYTES // n_bytes))
+    return max(size, min(_WAITING_BATCHES * size, _WAITING_BYTES // _bytes(input_shape)))
+
+
+def queue_room(size: int, input_shape: Sequence[int]) -> int:
+    """How many float32 inputs are read ahead of that: up to one batch within 256 MiB, at least one input."""
+    return max(1, min(size, _WAITING_BYTES // _bytes(input_shape)))
+
+
+def _bytes(input_shape: Sequence[int]) -> int:
+    return 4 * math.prod(max(1, extent) for extent in input_shape)

@@ -16,12 +16,17 @@ import torch
 
 from tessera.core.data.case import Case, Reader
 from tessera.core.data.geometry import Geometry, Region
-from tessera.core.data.windows import Windows
+from tessera.core.data.targets import n_outputs
+from tessera.core.data.windows import MaskWindows, Windows
 from tessera.core.errors import DataError
+from tessera.core.inference.embeddings import check_embeddings
 from tessera.core.inference.forward import ForwardPass
 from tessera.core.inference.fusion import FusionRule, Task, fuse
-from tessera.core.inference.interfaces import CaseResult, Stitcher, Writer
+from tessera.core.inference.interfaces import CaseResult, EmbeddingWriter, Stitcher, Writer
 from tessera.core.inference.ledger import Identity
+from tessera.core.inference.mask_stitcher import MaskRules, MaskStitcher
+from tessera.core.inference.reading import Opened
+from tessera.core.inference.schedule import Schedule
 from tessera.core.inference.tta import changes
 from tessera.core.inference.writing import build_writer, output_options
 
@@ -37,13 +42,21 @@ class WindowStitcher:
     """One answer a region, in any order, fused to one answer of the case."""
 
     def __init__(
-        self, case: Case, grid: Geometry, regions: Sequence[Region], *, task: Task, fusion: FusionRule
+        self,
+        case: Case,
+        grid: Geometry,
+        regions: Sequence[Region],
+        *,
+        task: Task,
+        fusion: FusionRule,
+        embeddings_after: int | None = None,
     ) -> None:
         self._case = case
         self._grid = grid
         self._regions = tuple(regions)
         self._task: Task = task
         self._fusion: FusionRule = fusion
+        self._embeddings_after = embeddings_after
         self._rows: dict[int, npt.NDArray[np.float32]] = {}
 
     def add(self, index: int, raw: npt.NDArray[np.float32]) -> None:
@@ -72,8 +85,11 @@ class WindowStitcher:
                 f"first {missing[:1]}"
             )
         scores = np.stack([self._rows[index] for index in range(len(self._regions))])
+        embeddings = None
+        if self._embeddings_after is not None:
+            scores, embeddings = np.split(scores, [self._embeddings_after], axis=1)
         summary = fuse(scores, task=self._task, rule=self._fusion).astype(np.float32)
-        return CaseResult(self._case, self._grid, self._regions, scores, summary)
+        return CaseResult(self._case, self._grid, self._regions, scores, summary, embeddings=embeddings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +103,7 @@ class Steps:
         writer: Writes results.
         identity: What the ledger checks before it goes on with old results.
         startup_s: Seconds by part of the start-up, for the stage table.
+        masks: How windows become a mask; None where the answer is not one.
     """
 
     reader: Reader
@@ -95,10 +112,27 @@ class Steps:
     writer: Writer
     identity: Identity
     startup_s: Mapping[str, float] = field(default_factory=dict)
+    masks: MaskRules | None = None
 
-    def stitcher(self, case: Case, grid: Geometry, regions: Sequence[Region]) -> Stitcher:
+    def plan(self, prepared: Geometry) -> Schedule:
+        """What is computed of a case, in order, given the grid on which its windows are cut."""
+        regions = tuple(self.windows.plan(prepared))
+        return Schedule(regions) if self.masks is None else self.masks.schedule(prepared, regions)
+
+    def stitcher(self, opened: Opened) -> Stitcher:
         """Collects the answers of one case."""
-        return WindowStitcher(case, grid, regions, task=self.forward.task, fusion=self.forward.fusion)
+        case = opened.job.case
+        if self.masks is not None:
+            return MaskStitcher(case, opened.grid, opened.prepared, opened.schedule, rules=self.masks)
+        forward = self.forward
+        return WindowStitcher(
+            case,
+            opened.grid,
+            opened.regions,
+            task=forward.task,
+            fusion=forward.fusion,
+            embeddings_after=forward.embeddings_after,
+        )
 
     @classmethod
     def from_bundle(
@@ -129,8 +163,12 @@ class Steps:
         options = inference or config.inference
         windows: Windows = pipeline.resolve("windows")(config)
         changes(options.tta, spatial_dims=len(windows.input_shape) - 1)  # refuses unknown names now
+        networks = bundle.networks(device)
+        embeds = isinstance(writer, EmbeddingWriter) and writer.takes_embeddings
+        if embeds:
+            check_embeddings(networks, source=bundle.path)
         forward = ForwardPass(
-            bundle.networks(device),
+            networks,
             task=target.kind,
             batch_size=options.batch_size,
             device=device,
@@ -138,6 +176,8 @@ class Steps:
             fusion=options.fusion,
             tta=options.tta,
             member_fusion=bundle.calibration.fusion,
+            mirror_swaps=windows.mirror_swaps if isinstance(windows, MaskWindows) else None,
+            embeddings_after=n_outputs(target) if embeds else None,
         )
         return cls(
             reader=pipeline.resolve("reader")(config),
@@ -152,6 +192,9 @@ class Steps:
                 output="" if output is None else output.model_dump_json(),
             ),
             startup_s={"model load": time.perf_counter() - start},
+            masks=MaskRules(classes=n_outputs(target), patch=tuple(windows.input_shape[1:]))
+            if target.kind == "mask"
+            else None,
         )
 
 

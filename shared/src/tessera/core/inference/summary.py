@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tessera.core.inference.exit_codes import INTERRUPTED, OK, SOME_FAILED
 from tessera.core.inference.ledger import Status
@@ -53,6 +53,7 @@ class RunSummary:
         interrupted: Whether Ctrl-C ended the run.
         stopped: Why the run ended early, or ``None``.
         tables: Files written over all cases.
+        cases: Seconds by stage, peak memory and attempts of each case, where asked for.
         startup_s: Seconds by part of the start-up.
         seconds: Seconds by stage of this run.
         peak_bytes: Most memory of the process.
@@ -71,6 +72,7 @@ class RunSummary:
     interrupted: bool = False
     stopped: str | None = None
     tables: tuple[str, ...] = ()
+    cases: dict[str, dict[str, Any]] = field(default_factory=dict)
     startup_s: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
@@ -105,7 +107,11 @@ class RunSummary:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self.spend(name, time.perf_counter() - start)
+
+    def spend(self, name: str, seconds: float) -> None:
+        """Add seconds to a stage."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
 
 def peak_bytes() -> int:

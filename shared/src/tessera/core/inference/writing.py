@@ -30,7 +30,13 @@ def build_writer(bundle: Bundle, output: Config | None) -> Writer:
     build = bundle.pipeline.resolve("writer")
     if output is None:
         return build(bundle.config, bundle.card.target)
-    return build(bundle.config, bundle.card.target, options=output, calibration=bundle.calibration)
+    return build(
+        bundle.config,
+        bundle.card.target,
+        options=output,
+        calibration=bundle.calibration,
+        model_digest=bundle.digest,
+    )
 
 
 def stored_options(pipeline: Pipeline, text: str) -> Config | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tessera.core import pipeline as pipelines
 from tessera.core.config import validate
 from tessera.core.data.case import Case
 from tessera.core.errors import TesseraError
-from tessera.core.report.media import CaseFigures, CaseMedia
+from tessera.core.report.media import CaseFigures, CaseMedia, MaskFigures
 
 MEDIA_CASES = 24  # cases with pictures and sound; more make the page too large to send
 MEDIA_BYTES = 24 * 2**20  # and never more than this in all
@@ -33,6 +35,41 @@ def figures_of(config: Mapping[str, Any]) -> CaseFigures | None:
         return pipeline.resolve("figures")(typed)
     except (TesseraError, ImportError):
         return None
+
+
+@dataclass(frozen=True)
+class MaskDrawing:
+    """Draws every case with its mask on top.
+
+    Args:
+        figures: Of the pipeline.
+        classes: Names of the mask's classes.
+        files: What a prediction wrote, by case id; where there is nothing, the case's own mask is drawn.
+    """
+
+    figures: MaskFigures
+    classes: tuple[str, ...]
+    files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+
+    def draw(self, case: Case) -> CaseMedia:
+        """The case and its mask."""
+        return self.figures.draw_mask(case, classes=self.classes, files=self.files.get(case.id, ()))
+
+
+def with_masks(
+    figures: CaseFigures | None,
+    card: Mapping[str, Any],
+    files: Mapping[str, tuple[Path, ...]] | None = None,
+) -> CaseFigures | None:
+    """The same figures with masks on top, where they can draw them and the model makes some."""
+    target = card.get("target")
+    if (
+        not isinstance(figures, MaskFigures)
+        or not isinstance(target, Mapping)
+        or target.get("kind") != "mask"
+    ):
+        return figures
+    return MaskDrawing(figures, tuple(map(str, target.get("classes") or ())), files or {})
 
 
 def draw_cases(
@@ -63,7 +100,7 @@ def draw_cases(
         except Exception as error:  # one odd file must not cost the whole page
             problems[name] = f"{type(error).__name__}: {error}"
             continue
-        room -= sum(len(png) for _, png in media.images) + len(media.audio or b"")
+        room -= media.size
         if room < 0:
             break
         drawn[name] = media

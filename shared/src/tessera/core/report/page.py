@@ -81,6 +81,16 @@ class Cases:
     media: Mapping[str, CaseMedia] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def has_stacks(self) -> bool:
+        """Whether there are slices to leaf through; they need more room than a column."""
+        return any(case.stacks for case in self.media.values())
+
+    @property
+    def heading(self) -> str:
+        """Of the column of media."""
+        return "look and listen" if any(case.audio for case in self.media.values()) else "look"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:

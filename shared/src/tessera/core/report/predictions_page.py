@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from tessera.core.data.case import Case
 from tessera.core.report import figures
+from tessera.core.report.case_media import with_masks
 from tessera.core.report.media import CaseFigures
 from tessera.core.report.page import NOT_RECORDED, Block, Facts, Headline, Note, Page, Section
 from tessera.core.report.predictions_record import (
@@ -39,13 +40,26 @@ def predictions_page(
         facts=_facts(record),
         sections=(
             Section("attention", "Failed and suspicious", _attention(record)),
-            Section("distribution", "What was found", _distribution(record)),
-            Section("timelines", "Along the longest cases", _timelines(record)),
-            Section("cases", "Least certain cases first", _cases(record, cases, drawing)),
+            *_found(record, cases, drawing),
             Section("stages", "Where the time went", _stages(record)),
             Section("model", "Model", [model_facts(record.card)]),
             Section("run", "This prediction", _run(record)),
         ),
+    )
+
+
+def _found(
+    record: PredictionsRecord, cases: Mapping[str, Case], drawing: CaseFigures | None
+) -> tuple[Section, ...]:
+    """What the model answered; masks have neither probabilities nor windows with a class each."""
+    if record.listed is not None:
+        drawing = with_masks(drawing, record.card, record.files)
+        blocks = cases_blocks(record.listed, cases, drawing)
+        return (Section("cases", "Suspicious cases first", blocks),)
+    return (
+        Section("distribution", "What was found", _distribution(record)),
+        Section("timelines", "Along the longest cases", _timelines(record)),
+        Section("cases", "Least certain cases first", _cases(record, cases, drawing)),
     )
 
 

@@ -24,6 +24,8 @@ from tessera.core.report.stored import Row, number, pick, read_object, read_rows
 TIMELINES = 12  # cases with a timeline; the longest are shown
 TIMELINE_WINDOWS = 8  # a case with fewer windows needs no timeline
 TIMELINE_BARS = 600  # finer than this a screen cannot show
+LISTED_COLUMNS = 10  # of a summary that the page shows
+_LOOKED_AT = {"suspicious": 0, "ok": 1}  # then everything else
 _WITHOUT_RESULT = ("failed", "skipped")
 
 
@@ -39,6 +41,8 @@ class PredictionsRecord:
         statuses: Cases by status.
         attention: One row a case that failed or is suspicious, with its cause.
         scores: What was predicted, ``None`` when there is nothing.
+        listed: One row a case, where predictions are masks; else ``None``.
+        files: What was written for each case, by its id.
         timelines: Tables start, stop, class, probability, by case id.
         position_unit: Of start and stop.
         stages: Seconds by stage.
@@ -52,6 +56,8 @@ class PredictionsRecord:
     statuses: Mapping[str, int]
     attention: Table
     scores: Scores | None
+    listed: Table | None
+    files: Mapping[str, tuple[Path, ...]]
     timelines: Mapping[str, Table]
     position_unit: str
     stages: Table | None
@@ -77,7 +83,9 @@ def build_predictions_record(folder: Path) -> PredictionsRecord:
         config=read_object(bundle_folder / "members" / "0" / "config.yaml"),
         statuses=_statuses(ledger, predictions, failures, flagged),
         attention=_attention(ledger, failures, flagged),
-        scores=read_scores(predictions, kind),
+        scores=None if kind == "mask" else read_scores(predictions, kind),  # masks have no probabilities
+        listed=_listed(ledger, read_rows(folder / "summary.csv")) if kind == "mask" else None,
+        files={row.case.id: tuple(folder / name for name in row.outputs) for row in ledger if row.done},
         timelines=timelines,
         position_unit=unit,
         stages=_stages(run, ledger),
@@ -147,6 +155,30 @@ def _attention(ledger: list[LedgerRow], failures: list[Row], flagged: list[Row])
         columns=("case", "status", "cause"),
         rows=tuple(rows),
     )
+
+
+def _listed(ledger: list[LedgerRow], summary: list[Row]) -> Table:
+    """One row a case: the first columns of the writer's summary, else what the ledger knows."""
+    if summary:
+        columns = tuple(summary[0])[:LISTED_COLUMNS]
+        rows = [tuple(_cell(row[name]) for name in columns) for row in summary]
+        left_out = len(summary[0]) - len(columns)
+        note = f"{left_out} more columns are in summary.csv." if left_out else ""
+    else:
+        columns, note = ("case_id", "status", "flags"), ""
+        rows = [(row.case.id, row.status, ", ".join(remarks(row))) for row in ledger]
+    place = columns.index("status") if "status" in columns else None
+    rows.sort(key=lambda row: (_LOOKED_AT.get(str(row[place]), 2) if place is not None else 0, str(row[0])))
+    return Table(
+        name="listed", caption="Cases, suspicious ones first", columns=columns, rows=tuple(rows), note=note
+    )
+
+
+def _cell(text: str) -> Cell:
+    value = number(text)
+    if value is None:
+        return text
+    return int(value) if value.is_integer() and "." not in text else value
 
 
 def _stages(run: Mapping[str, Any], ledger: list[LedgerRow]) -> Table | None:

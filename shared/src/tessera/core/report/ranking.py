@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from tessera.core.report.page import Cell, Table
 from tessera.core.report.stored import Row, number
 
-TargetKind = Literal["class", "tags", "number"]
+TargetKind = Literal["class", "tags", "number", "mask"]
 LABEL_SEPARATOR = "|"
 _PREFIX = "p_"
+_DICE = "dice"
+_KEYS = ("case_id", "case", "group", "fold")
 _DECISION = 0.5  # from this probability on a tag counts as predicted, where no answer says so
 _SUM_TOLERANCE = 1e-3
 
@@ -26,8 +28,8 @@ class Scores:
     Args:
         rows: As stored.
         kind: What a prediction is.
-        classes: K names, none for numbers.
-        p: (N, K) probabilities, or (N, 2) mean and standard deviation (NaN where unknown).
+        classes: K names, none for numbers; of masks the names of M scores.
+        p: (N, K) probabilities, or (N, 2) mean and standard deviation, or (N, M) scores (NaN where unknown).
     """
 
     rows: tuple[Row, ...]
@@ -61,6 +63,8 @@ def read_scores(rows: Sequence[Row], kind: TargetKind | None = None) -> Scores |
     """Find the score columns; rows without finite scores (failed cases) are left out."""
     if not rows:
         return None
+    if kind == "mask":
+        return _mask_scores(rows)
     columns = [name for name in rows[0] if name.startswith(_PREFIX)]
     if not columns and "mean" not in rows[0]:
         return None
@@ -78,12 +82,19 @@ def read_scores(rows: Sequence[Row], kind: TargetKind | None = None) -> Scores |
     return Scores(tuple(usable), kind, tuple(name.removeprefix(_PREFIX) for name in columns), p)
 
 
+def _mask_scores(rows: Sequence[Row]) -> Scores | None:
+    names = tuple(name for name in rows[0] if name not in _KEYS)
+    values = [[_or_nan(number(row.get(name))) for name in names] for row in rows]
+    return Scores(tuple(rows), "mask", names, np.array(values).reshape(len(rows), -1)) if names else None
+
+
 def worst_first(scores: Scores) -> Table:
     """Cases by how wrong they are, the worst on top."""
     rank: dict[TargetKind, Callable[[Scores], _Ranking]] = {
         "class": _wrong_class,
         "tags": _wrong_tag,
         "number": _wrong_number,
+        "mask": _wrong_mask,
     }
     return _ordered(scores, rank[scores.kind](scores), caption="Test cases, the worst first")
 
@@ -94,6 +105,7 @@ def least_certain_first(scores: Scores) -> Table:
         "class": _doubtful_class,
         "tags": _doubtful_tag,
         "number": _doubtful_number,
+        "mask": _wrong_mask,  # nothing is known of its doubts
     }
     return _ordered(scores, rank[scores.kind](scores), caption="Cases, the least certain first")
 
@@ -169,6 +181,19 @@ def _wrong_number(scores: Scores) -> _Ranking:
         "error in standard deviations": _cells(error / scores.p[:, 1]),
     }
     return _Ranking(columns, error, "Ordered by the absolute error, largest first.")
+
+
+def _wrong_mask(scores: Scores) -> _Ranking:
+    dice = [place for place, name in enumerate(scores.classes) if name.startswith(_DICE)] or [0]
+    chosen = scores.p[:, dice]
+    there = np.isfinite(chosen)
+    total, defined = np.where(there, chosen, 0.0).sum(axis=1), there.sum(axis=1)
+    mean = np.divide(total, defined, out=np.full(len(total), np.nan), where=defined > 0)
+    columns: dict[str, Sequence[Cell]] = {"mean Dice": _cells(mean)} if len(dice) > 1 else {}
+    columns |= {name: _cells(scores.p[:, place]) for place, name in enumerate(scores.classes)}
+    bars = ("mean Dice", *(scores.classes[place] for place in dice))
+    note = "Ordered by the mean Dice of the classes that are there, lowest first."
+    return _Ranking(columns, -mean, note, tuple(name for name in bars if name in columns))
 
 
 def _doubtful_class(scores: Scores) -> _Ranking:

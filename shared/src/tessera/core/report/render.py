@@ -29,6 +29,7 @@ def render(page: Page, *, folder: str) -> str:
         "base64": lambda data: base64.b64encode(data).decode("ascii"),
         "figure_text": _figure_text,
         "is_numeric": _is_numeric,
+        "picture_type": lambda data: "image/png" if data.startswith(b"\x89PNG") else "image/jpeg",
         "inline_svg": Markup,  # made by figures.py, where matplotlib escapes every text
     }
     script = _template("report.js")

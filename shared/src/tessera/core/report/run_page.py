@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tessera.core.data.case import Case
+from tessera.core.data.targets import class_columns
 from tessera.core.report import figures
-from tessera.core.report.case_media import MEDIA_CASES, draw_cases
+from tessera.core.report.case_media import MEDIA_CASES, draw_cases, with_masks
 from tessera.core.report.media import CaseFigures
 from tessera.core.report.page import (
     NOT_RECORDED,
@@ -36,11 +37,13 @@ from tessera.core.report.stored import count, number, pick, show_number, words
 
 SIMULATED = "Simulated data: these numbers say nothing about real measurements."
 _SKIPPED = ("name", "n_positive")
+_ANSWERS = {"number": "Predicted and true", "mask": "Each class"}
+_MOST_LINES = 10  # in one drawing; of more classes only their mean is drawn
 
 
 def run_page(record: RunRecord, *, cases: Mapping[str, Case], drawing: CaseFigures | None) -> Page:
     """Everything a run's report shows."""
-    is_number = bool(record.scores and record.scores.kind == "number")
+    kind = record.scores.kind if record.scores else "class"
     return Page(
         title=f"{words(record.config.get('pipeline'))} · {words(record.config.get('preset'))}",
         subtitle=f"Training run {record.name}",
@@ -50,18 +53,8 @@ def run_page(record: RunRecord, *, cases: Mapping[str, Case], drawing: CaseFigur
         sections=(
             Section("measured", "Measured on the test cases", _measured(record)),
             Section("curves", "Training curves", _curves(record)),
-            Section(
-                "answers",
-                "Predicted and true" if is_number else "Which classes are confused",
-                _classes(record),
-            ),
-            Section(
-                "calibration",
-                "Do the uncertainties mean what they say"
-                if is_number
-                else "Do the probabilities mean what they say",
-                _coverage(record) if is_number else _calibration(record),
-            ),
+            Section("answers", _ANSWERS.get(kind, "Which classes are confused"), _classes(record)),
+            *_trust(record, kind),
             Section("cases", "Worst cases first", _cases(record, cases, drawing)),
             Section("data", "Data", _data(record, cases)),
             Section("model", "Model", _model(record)),
@@ -69,6 +62,14 @@ def run_page(record: RunRecord, *, cases: Mapping[str, Case], drawing: CaseFigur
             Section("config", "Complete configuration", _config(record)),
         ),
     )
+
+
+def _trust(record: RunRecord, kind: str) -> tuple[Section, ...]:
+    if kind == "number":
+        return (Section("calibration", "Do the uncertainties mean what they say", _coverage(record)),)
+    if kind == "mask":
+        return ()
+    return (Section("calibration", "Do the probabilities mean what they say", _calibration(record)),)
 
 
 def metrics_table(metrics: tuple[Measured, ...]) -> Table:
@@ -169,7 +170,10 @@ def _by_range(record: RunRecord) -> tuple[list[str], list[str]]:
     names = validation_columns(record)
     values = {name: [number(row.get(name)) for row in record.history] for name in names}
     shares = [name for name in names if all(v is None or 0 <= v <= 1 for v in values[name])]
-    return shares, [name for name in names if name not in shares]
+    others = [name for name in names if name not in shares]
+    if len(shares) > _MOST_LINES:
+        shares = [name for name in shares if not name.startswith("val_dice_")]
+    return shares, others
 
 
 def _classes(record: RunRecord) -> list[Block]:
@@ -193,7 +197,34 @@ def _classes(record: RunRecord) -> list[Block]:
         )
     if record.scores and record.scores.kind == "number":
         blocks.append(_agreement(record))
+    if record.scores and record.scores.kind == "mask":
+        blocks += _mask_classes(record)
     return blocks or [Note(f"Per-class results: {NOT_RECORDED}.")]
+
+
+def _mask_classes(record: RunRecord) -> list[Block]:
+    """One row a class and measure, from metrics whose names end in the class."""
+    columns = class_columns(record.classes)
+    rows: list[tuple[Cell, ...]] = []
+    for metric in record.metrics:
+        fitting = [place for place, column in enumerate(columns) if metric.name.endswith(f"_{column}")]
+        if not fitting:
+            continue
+        place = max(fitting, key=lambda place: len(columns[place]))  # left_lung, not lung
+        measure = readable(metric.name.removesuffix(f"_{columns[place]}"))
+        rows.append((record.classes[place], measure, metric.value, metric.low, metric.high))
+    rows.sort(key=lambda row: record.classes.index(str(row[0])))
+    if not rows:
+        return []
+    return [
+        Table(
+            name="per_class",
+            caption="Each class on the test cases, with 95 % intervals",
+            columns=("class", "measure", "value", "low", "high"),
+            rows=tuple(rows),
+            note="Means over the cases where the measure is defined.",
+        )
+    ]
 
 
 def _agreement(record: RunRecord) -> Block:
@@ -252,19 +283,21 @@ def _coverage(record: RunRecord) -> list[Block]:
 def _cases(record: RunRecord, cases: Mapping[str, Case], drawing: CaseFigures | None) -> list[Block]:
     if record.scores is None:
         return [Note(f"Test predictions: {NOT_RECORDED} (predictions.csv is missing or empty).")]
-    return cases_blocks(worst_first(record.scores), cases, drawing)
+    return cases_blocks(worst_first(record.scores), cases, with_masks(drawing, record.card))
 
 
 def cases_blocks(table: Table, cases: Mapping[str, Case], drawing: CaseFigures | None) -> list[Block]:
     """A ranking with media for its first rows, and how many those are."""
     ids = [str(row[0]) for row in table.rows]
     media, problems = draw_cases(ids, cases=cases, figures=drawing)
+    silent = bool(media) and not any(case.audio for case in media.values())
+    what = "Pictures" if silent else "Pictures and sound"
     if media:
-        shown = f"Pictures and sound are shown for {len(media)} of {len(ids)} cases, at most {MEDIA_CASES}."
+        shown = f"{what} are shown for {len(media)} of {len(ids)} cases, at most {MEDIA_CASES}."
     elif drawing is None:
-        shown = f"Pictures and sound: {NOT_RECORDED} (the pipeline that can draw the cases is not installed)."
+        shown = f"{what}: {NOT_RECORDED} (the pipeline that can draw the cases is not installed)."
     else:
-        shown = f"Pictures and sound: {NOT_RECORDED} (the cases' files are not where they were)."
+        shown = f"{what}: {NOT_RECORDED} (the cases' files are not where they were)."
     return [Note(f"{table.note} {shown}"), Cases(table=table, media=media, problems=problems)]
 
 

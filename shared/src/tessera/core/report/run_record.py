@@ -22,9 +22,14 @@ from tessera.core.report.stored import (
 )
 
 ROLES = ("train", "val", "test", "unused")
-_KIND: dict[str, TargetKind] = {"multiclass": "class", "multilabel": "tags", "regression": "number"}
+_KIND: dict[str, TargetKind] = {
+    "multiclass": "class",
+    "multilabel": "tags",
+    "regression": "number",
+    "segmentation": "mask",
+}
 # The metric at the top of the page, by preference.
-_HEADLINES = ("accuracy", "average_precision_macro", "mae")
+_HEADLINES = ("accuracy", "average_precision_macro", "mae", "dice")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,8 +75,8 @@ class Task(LightningModule):
 
     # the three hooks
 
-    def models(self, batch: Batch, stage: Stage) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Raw output (B, K), target and, where there are any, factors (B,) of the rows' losses.
+    def models(self, batch: Batch, stage: Stage) -> tuple[Any, Tensor, Tensor | None]:
+        """What ``answer`` gives, the target and, where there are any, factors (B,) of the rows' losses.
 
         Random changes and factors belong to training only.
         """
@@ -89,17 +89,21 @@ class Task(LightningModule):
         if stage == "train" and self.transforms is not None:
             features, target = self.transforms.on_features(features, target, generator)
         if stage != "train" or self.map_weights is None:
-            return self.network.answer(features), target, None
+            return self.answer(features, stage), target, None
         last, output = self.network.map_and_answer(features)
         return output, target, self.map_weights(last, batch["weight"].to(output.device) > 0)
 
     @abstractmethod
-    def losses(self, output: Tensor, target: Tensor, stage: Stage) -> dict[str, Tensor]:
+    def losses(self, output: Any, target: Tensor, stage: Stage) -> dict[str, Tensor]:
         """Named losses of the rows, each (B,); their sum is minimised."""
 
     @abstractmethod
     def metrics(self, rows: CaseRows) -> dict[str, float]:
         """Values of ``better`` except the loss, from the raw outputs of all windows of all cases."""
+
+    def answer(self, features: Tensor, stage: Stage) -> Any:
+        """Features -> raw output (B, K); what ``losses`` gets."""
+        return self.network.answer(features)
 
     def encode(self, target: Tensor, stage: Stage) -> Tensor:
         """The target as ``losses`` wants it; (B, K) soft where classes are learnt."""
@@ -113,7 +117,7 @@ class Task(LightningModule):
         parts = self.losses(output, target, stage)
         if factor is not None:
             parts = {name: part * factor for name, part in parts.items()}
-        weight = batch["weight"].to(output.device)
+        weight = batch["weight"].to(self.device)
         total = weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
         means = {name: (part * weight).sum() / total for name, part in parts.items()}
         return StepOutput(

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tessera.core.backbone.losses.angular_margin import AngularMargin
 from tessera.core.network import Network
 from tessera.core.tasks.base import Better, Task
 from tessera.core.tasks.gather import CaseRows
@@ -20,12 +21,13 @@ from tessera.core.tasks.step import Stage
 class SingleLabel(Task):
     """Cross-entropy; targets are class numbers (B,), softened to (B, K) in training.
 
-    Weights and smoothing act in training only, so that ``val_loss`` is the plain negative log-likelihood.
+    Weights, smoothing and margin act in training only: ``val_loss`` is the plain negative log-likelihood.
 
     Args:
         network: Gives logits (B, K).
         label_smoothing: Share of the target spread over all classes.
         class_weights: (K,) factor of each class's loss.
+        margin: Added to the angle of the right class, where logits are scaled cosines.
         options: Those of ``Task``.
     """
 
@@ -38,11 +40,13 @@ class SingleLabel(Task):
         n_classes: int,
         label_smoothing: float = 0.0,
         class_weights: Tensor | None = None,
+        margin: AngularMargin | None = None,
         **options: Any,
     ) -> None:
         super().__init__(network, **options)
         self.n_classes = n_classes
         self.label_smoothing = label_smoothing
+        self.margin = margin
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
 
@@ -55,7 +59,7 @@ class SingleLabel(Task):
         if stage != "train":
             return {"cross_entropy": F.cross_entropy(output, target, reduction="none")}
         loss = F.cross_entropy(
-            output,
+            output if self.margin is None else self.margin(output, target),
             target,
             weight=self.class_weights,
             label_smoothing=self.label_smoothing,

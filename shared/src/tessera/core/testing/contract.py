@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -18,17 +17,28 @@ import torch
 from torch import Tensor, nn
 
 from tessera.core.config import Config, dump_yaml, loads_yaml, validate
+from tessera.core.data.cache import ArraySource
 from tessera.core.data.case import Case, Reader, Source
 from tessera.core.data.geometry import Geometry, Region
 from tessera.core.data.manifest import Manifest
 from tessera.core.data.part_labels import PartLabels
 from tessera.core.data.targets import TargetSpec, encode_target
-from tessera.core.data.windows import Windows
+from tessera.core.data.windows import WholeWindows, Windows
 from tessera.core.inference.interfaces import CaseResult, Outcome, OutcomeWriter, Writer
 from tessera.core.network import Network
 from tessera.core.pipeline import Pipeline, TaskName, resolve
 from tessera.core.report.media import CaseFigures
 from tessera.core.run_config import RunConfig
+from tessera.core.testing.mask_contract import (
+    ambient_seed,
+    check_heads,
+    example_masks,
+    example_result,
+    mask_protocols,
+    mask_target,
+    require,
+    weighed_answers,
+)
 from tessera.core.transforms.interface import BatchTransforms
 
 REFERENCES = ("config", "reader", "windows", "network", "transforms", "writer", "figures")
@@ -37,10 +47,9 @@ BATCH_TOLERANCE = 1e-4  # kernels for other batch sizes sum in another order
 TARGET = TargetSpec(kind="class", classes=("first", "second", "third"))
 
 
-def require(condition: object, message: str) -> None:
-    """Raise ``AssertionError`` unless the condition holds; unlike ``assert``, also under ``python -O``."""
-    if not condition:
-        raise AssertionError(message)
+def target_of(pipeline: Pipeline, config: RunConfig) -> TargetSpec:
+    """An example of what the config's network can learn, with as many classes as the checks ask for."""
+    return mask_target(pipeline, config) if pipeline.task == "segmentation" else TARGET
 
 
 # ---------------------------------------------------------------- a pipeline's data
@@ -61,6 +70,9 @@ def check_pipeline(pipeline: Pipeline) -> None:
     require(len(set(pipeline.presets)) == len(pipeline.presets), f"{name}: a preset is named twice")
     for attribute in REFERENCES:
         require(callable(pipeline.resolve(attribute)), f"{name}: {attribute} cannot be called")
+    for attribute in ("configure", "example", "scores"):
+        known = not getattr(pipeline, attribute) or callable(pipeline.resolve(attribute))
+        require(known, f"{name}: {attribute} cannot be called")
     for attribute in ("predict_options", "labels"):
         kind = pipeline.resolve(attribute) if getattr(pipeline, attribute) else Config
         require(issubclass(kind, Config), f"{name}: {attribute} is not a Config class")
@@ -105,7 +117,7 @@ def check_manifest(name: str | Path) -> None:
     for case in manifest.cases:
         require(case.group, f"manifest {info.id}: {case.id} has no group")
         _check_targets(manifest, case)
-        for reference in case.all_files():
+        for reference in (*case.all_files(), *case.target_files()):
             known = re.fullmatch("[0-9a-f]{64}", reference.sha256 or "") and reference.bytes
             require(known, f"manifest {info.id}: {case.id} has a file without SHA-256 and size")
 
@@ -113,7 +125,9 @@ def check_manifest(name: str | Path) -> None:
 def _check_targets(manifest: Manifest, case: Case) -> None:
     for target, spec in manifest.info.targets.items():
         require(target in case.targets or spec.partial, f"{case.id} has no target {target}")
-        if target in case.targets:
+        if spec.kind == "mask" and target in case.targets:
+            require(case.target_file(target).sha256, f"{case.id}: the mask {target} has no hash")
+        elif target in case.targets:
             encode_target(spec, case.targets[target], case_id=case.id)
 
 
@@ -121,12 +135,12 @@ def _check_targets(manifest: Manifest, case: Case) -> None:
 
 
 def load_preset(pipeline: Pipeline, preset: str, **sections: Mapping[str, Any]) -> RunConfig:
-    """The preset's config; each section given is laid over the preset's."""
+    """The preset's config, completed as for a tiny data set; each section given is laid over the preset's."""
     values = pipeline.preset_values(preset)
     for name, section in sections.items():
         values[name] = {**values.get(name, {}), **section}
     config: RunConfig = validate(pipeline.resolve("config"), values, source=f"preset {preset}")
-    return config
+    return pipeline.resolve("example")(config) if pipeline.example else config
 
 
 def check_preset(pipeline: Pipeline, preset: str) -> None:
@@ -140,9 +154,11 @@ def check_preset(pipeline: Pipeline, preset: str) -> None:
         "reader": (pipeline.resolve("reader")(config), Reader),
         "windows": (pipeline.resolve("windows")(config), Windows),
         "transforms": (pipeline.resolve("transforms")(config), BatchTransforms),
-        "writer": (pipeline.resolve("writer")(config, TARGET), Writer),
+        "writer": (pipeline.resolve("writer")(config, target_of(pipeline, config)), Writer),
         "figures": (pipeline.resolve("figures")(config), CaseFigures),
     }
+    if pipeline.task == "segmentation":
+        parts |= mask_protocols(pipeline, config)
     for name, (part, protocol) in parts.items():
         require(isinstance(part, protocol), f"{where}: {name} is not a {protocol.__name__}")
     shape = parts["windows"][0].input_shape
@@ -153,18 +169,11 @@ def check_preset(pipeline: Pipeline, preset: str) -> None:
 # ---------------------------------------------------------------- a network
 
 
-@contextmanager
-def ambient_seed(seed: int) -> Iterator[None]:
-    """Seed torch's global generator inside the block and restore it after."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
-
-
 def build(pipeline: Pipeline, config: RunConfig, *, seed: int = 0) -> Network:
     """The config's network with weights drawn from the seed."""
+    n_outputs = len(target_of(pipeline, config).classes)
     with ambient_seed(seed):
-        network: Network = pipeline.resolve("network")(config, n_outputs=N_OUTPUTS)
+        network: Network = pipeline.resolve("network")(config, n_outputs=n_outputs)
     return network
 
 
@@ -186,25 +195,34 @@ def check_network(pipeline: Pipeline, config: RunConfig) -> None:
         with ambient_seed(6):
             again = network(input[:1])
         silent = network(torch.zeros_like(input[:1]))
+    n_outputs = len(target_of(pipeline, config).classes)
+    size = tuple(input.shape[2:]) if pipeline.task == "segmentation" else ()
     for rows, answer in answers.items():
-        shape = (rows, N_OUTPUTS)
+        shape = (rows, n_outputs, *size)
         require(answer.shape == shape, f"{rows} rows give {tuple(answer.shape)}, expected {shape}")
         require(answer.isfinite().all(), f"the answer to noise is not finite: {answer}")
         apart = float((answer - answers[3][:rows]).abs().max())
         require(apart <= BATCH_TOLERANCE, f"{rows} rows alone and among 3 differ by {apart:.2g}")
     require(torch.equal(answers[1], again), "the same input gives another answer")
     require(silent.isfinite().all(), f"the answer to zeros is not finite: {silent}")
+    if size:
+        with torch.no_grad(), ambient_seed(7):
+            check_heads(network, input, n_outputs)
 
 
 def check_gradients(pipeline: Pipeline, config: RunConfig) -> None:
-    """A gradient reaches every parameter, and stays finite where the input is silent."""
+    """A gradient reaches every parameter, and stays finite where the input is silent.
+
+    Networks of masks are asked for the answers of all their heads, which they give in training.
+    """
     network, input = build(pipeline, config).eval(), draw_input(pipeline, config, 1)
-    direction = torch.arange(1.0, N_OUTPUTS + 1)
-    (network(input) * direction).sum().backward()
+    if pipeline.task == "segmentation":
+        network.train()
+    torch.autograd.backward(weighed_answers(network, input))
     for name, parameter in network.named_parameters():
         reached = parameter.grad is not None and bool((parameter.grad != 0).any())
         require(reached or not parameter.requires_grad, f"no gradient reaches {name}")
-    (network(torch.zeros_like(input)) * direction).sum().backward()
+    torch.autograd.backward(weighed_answers(network, torch.zeros_like(input)))
     for name, parameter in network.named_parameters():
         finite = parameter.grad is None or bool(parameter.grad.isfinite().all())
         require(finite, f"the gradient of {name} is not finite for an input of zeros")
@@ -238,6 +256,8 @@ def check_transforms(pipeline: Pipeline, config: RunConfig) -> None:
     front_end: nn.Module = build(pipeline, config).front_end
     input = draw_input(pipeline, config, 4)
     target = torch.eye(N_OUTPUTS)[[0, 1, 2, 0]]
+    if pipeline.task == "segmentation":
+        target = example_masks((4, *input.shape[2:]), n=len(target_of(pipeline, config).classes))
 
     def run(ambient: int) -> tuple[Tensor, ...]:
         generator = torch.Generator().manual_seed(3)
@@ -250,6 +270,9 @@ def check_transforms(pipeline: Pipeline, config: RunConfig) -> None:
         require(changed.shape == input.shape, f"{tuple(input.shape)} became {tuple(changed.shape)}")
         require(masked.shape == features.shape, f"{tuple(features.shape)} became {tuple(masked.shape)}")
         require(mixed_again.shape == target.shape, "the target's shape changed")
+        require(mixed_again.dtype == target.dtype, f"{target.dtype} became {mixed_again.dtype}")
+        known = set(mixed_again.flatten().tolist()) <= set(target.flatten().tolist())
+        require(known or pipeline.task != "segmentation", "a mask got classes that are none")
         return changed, masked, mixed_again
 
     for one, other in zip(run(1), run(2), strict=True):
@@ -298,6 +321,11 @@ def check_reading(pipeline: Pipeline, config: RunConfig, cases: Iterable[Case]) 
 
 def _check_windows(windows: Windows, source: Source) -> None:
     require(isinstance(source, Source) and isinstance(source.grid, Geometry), "the reader's source is none")
+    array, grid = windows.prepare(source)
+    require(array.dtype == np.float32, f"prepare gives {array.dtype}, expected float32")
+    require(array.shape[1:] == tuple(grid.shape), f"prepared {array.shape} lies on a grid {grid.shape}")
+    if isinstance(windows, WholeWindows) and windows.cuts_prepared:
+        source = ArraySource(array, grid)
     plan = windows.plan(source.grid)
     require(plan and list(plan) == list(windows.plan(source.grid)), "the plan is empty or changes")
     drawn = [windows.draw(source.grid, np.random.default_rng(3)) for _ in range(2)]
@@ -310,9 +338,6 @@ def _check_windows(windows: Windows, source: Source) -> None:
         require(input.dtype == torch.float32 and input.isfinite().all(), "read gives no finite float32")
         require(isinstance(sample.get("geometry"), Geometry), "read drops the geometry")
         require(torch.equal(input, windows.read(source, region)["input"]), "reading again gives other values")
-    array, grid = windows.prepare(source)
-    require(array.dtype == np.float32, f"prepare gives {array.dtype}, expected float32")
-    require(array.shape[1:] == tuple(grid.shape), f"prepared {array.shape} lies on a grid {grid.shape}")
 
 
 def _check_inside(region: Region, grid: Geometry) -> None:
@@ -323,8 +348,12 @@ def _check_inside(region: Region, grid: Geometry) -> None:
 def check_writing(pipeline: Pipeline, config: RunConfig, cases: Iterable[Case], out: Path) -> None:
     """Results become files below ``out`` and tables, with the same bytes each time."""
     reader, windows = pipeline.resolve("reader")(config), pipeline.resolve("windows")(config)
-    writer: Writer = pipeline.resolve("writer")(config, TARGET)
-    results = [_result(reader, windows, case) for case in sorted(cases, key=lambda case: case.id)]
+    writer: Writer = pipeline.resolve("writer")(config, target_of(pipeline, config))
+    spec, ordered = target_of(pipeline, config), sorted(cases, key=lambda case: case.id)
+    results = [
+        _result(case, reader, windows) if spec.kind != "mask" else example_result(case, reader, spec)
+        for case in ordered
+    ]
     for name in ("one", "two"):
         written = [(result.case, writer.write(result, out / name)) for result in results]
         tables = writer.collect(iter(written), out / name)
@@ -339,7 +368,7 @@ def check_writing(pipeline: Pipeline, config: RunConfig, cases: Iterable[Case], 
     require(_bytes(out / "one") == _bytes(out / "two"), "the same results give other bytes")
 
 
-def _result(reader: Reader, windows: Windows, case: Case) -> CaseResult:
+def _result(case: Case, reader: Reader, windows: Windows) -> CaseResult:
     source = reader.open(case)
     grid = source.grid
     source.close()

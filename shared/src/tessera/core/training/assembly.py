@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from tessera.core.backbone.last_map import GivesMaps
+from tessera.core.backbone.losses.angular_margin import AngularMargin, GivesCosines
 from tessera.core.backbone.losses.bias_loss import BiasWeights
+from tessera.core.backbone.own_losses import HasTrainingLosses
 from tessera.core.data.case import Case
 from tessera.core.data.loaders import DrawnRegions, EpochBatches, OpenSource, PlannedRegions, ResumableLoader
 from tessera.core.data.manifest import Manifest
@@ -22,8 +25,8 @@ from tessera.core.data.windows import Windows
 from tessera.core.errors import ConfigError
 from tessera.core.network import GaussianScale, Network, build_network
 from tessera.core.pipeline import Pipeline
-from tessera.core.run_config import BiasLossConfig, RunConfig
-from tessera.core.tasks.base import Task
+from tessera.core.run_config import BiasLossConfig, DiceCrossEntropyConfig, MarginLossConfig, RunConfig
+from tessera.core.tasks.base import Better, Task
 from tessera.core.tasks.classification import (
     MultiLabel,
     SingleLabel,
@@ -32,12 +35,18 @@ from tessera.core.tasks.classification import (
     balanced_positive_weights,
 )
 from tessera.core.tasks.regression import Regression
+from tessera.core.tasks.segmentation import Segmentation, balanced_mask_weights, mask_values
 from tessera.core.training.determinism import derive_seed
 
 logger = logging.getLogger(__name__)
 
 
 TASKS: dict[str, type[Task]] = {"class": SingleLabel, "tags": MultiLabel, "number": Regression}
+
+
+def values_of(spec: TargetSpec) -> Mapping[str, Better]:
+    """The validation values of a target's task, and which direction is better."""
+    return mask_values(spec) if spec.kind == "mask" else TASKS[spec.kind].better
 
 
 @dataclass(frozen=True)
@@ -48,19 +57,23 @@ class TrainingData:
         spec: The target.
         train: Training cases.
         val: Validation cases, perhaps none.
-        targets: Case id to encoded target.
+        targets: Case id to encoded target; empty for masks, which come with their regions.
+        elements: (K,) elements of each class in the training cases' masks, where they were counted.
     """
 
     spec: TargetSpec
     train: tuple[Case, ...]
     val: tuple[Case, ...]
     targets: dict[str, np.ndarray]
+    elements: np.ndarray | None = None
 
     @classmethod
     def of(cls, manifest: Manifest, split: Split, target: str) -> TrainingData:
         """Cases and encoded targets of a split."""
         spec = manifest.target(target)
         train, val = split.cases(manifest.cases, "train"), split.cases(manifest.cases, "val")
+        if spec.kind == "mask":
+            return cls(spec, train, val, {})
         targets = {
             case.id: encode_target(spec, case.targets[target], case_id=case.id) for case in (*train, *val)
         }
@@ -103,9 +116,14 @@ def build_loaders(
         "rank": rank,
         "world_size": world_size,
     }
-    odds = balanced_odds(data.train_targets) if _is_balanced(config, data.spec) else None
-    batches = EpochBatches(len(data.train), seed=config.seed, odds=odds, **share)
-    drawn = DrawnRegions(data.train, seed=config.seed, **parts)
+    per_case = config.data.regions_per_case
+    drawn = DrawnRegions(
+        data.train, seed=config.seed, per_case=per_case, foreground=config.data.foreground, **parts
+    )
+    odds = None
+    if _is_balanced(config, data.spec):
+        odds = np.repeat(balanced_odds(data.train_targets), per_case)
+    batches = EpochBatches(len(drawn), seed=config.seed, odds=odds, **share)
     train = ResumableLoader(drawn, batches, workers=config.trainer.workers, pin=pin)
     if not data.val:
         return Loaders(train, None)
@@ -115,8 +133,11 @@ def build_loaders(
 
 
 def _is_balanced(config: RunConfig, spec: TargetSpec) -> bool:
-    if config.task.sampling == "balanced" and spec.kind == "number":
-        logger.warning("task.sampling=balanced has no effect: %s is a number", config.data.target)
+    if config.task.sampling == "balanced" and spec.kind in ("number", "mask"):
+        hint = "; data.foreground is for masks" if spec.kind == "mask" else ""
+        logger.warning(
+            "task.sampling=balanced has no effect: %s is a %s%s", config.data.target, spec.kind, hint
+        )
         return False
     return config.task.sampling == "balanced"
 
@@ -134,16 +155,24 @@ def total_steps(config: RunConfig, batches: int) -> int:
 
 def check_loss(config: RunConfig, pipeline: Pipeline, data: TrainingData) -> None:
     """Refuse, before anything is written, a loss that does not fit the target or the network."""
-    if not isinstance(config.task.loss, BiasLossConfig):
-        return
-    if data.spec.kind == "number":
+    loss, kind = config.task.loss, data.spec.kind
+    if isinstance(loss, DiceCrossEntropyConfig) and kind != "mask":
         raise ConfigError(
-            "task.loss=bias weighs the cross-entropy of classes or tags",
-            found=f"{config.data.target} is a number",
+            "task.loss=dice_ce is for masks",
+            found=f"{config.data.target} is of kind {kind}",
             hint="--set task.loss=likelihood",
         )
-    with torch.random.fork_rng(devices=[]):  # building draws initial weights
-        body = build_network(pipeline, config, data.spec).body
+    if isinstance(loss, MarginLossConfig):
+        _check_margin(config, pipeline, data)
+    if not isinstance(loss, BiasLossConfig):
+        return
+    if kind in ("number", "mask"):
+        raise ConfigError(
+            "task.loss=bias weighs the cross-entropy of classes or tags",
+            found=f"{config.data.target} is a {kind}",
+            hint="--set task.loss=likelihood",
+        )
+    body = _body(config, pipeline, data)
     if not isinstance(body, GivesMaps):
         raise ConfigError(
             "task.loss=bias needs the network's last feature map",
@@ -151,6 +180,28 @@ def check_loss(config: RunConfig, pipeline: Pipeline, data: TrainingData) -> Non
             expected="an encoder with a head, or a reference network with a last map, such as ghostnet-1.0",
             hint="choose another model, or --set task.loss=likelihood",
         )
+
+
+def _check_margin(config: RunConfig, pipeline: Pipeline, data: TrainingData) -> None:
+    if data.spec.kind != "class":
+        raise ConfigError(
+            "task.loss=margin is for classes, one a case",
+            found=f"{config.data.target} is of kind {data.spec.kind}",
+            hint="--set task.loss=likelihood",
+        )
+    body = _body(config, pipeline, data)
+    if not isinstance(body, GivesCosines) or body.cosine_scale is None:
+        raise ConfigError(
+            "task.loss=margin needs a network that tells classes apart by angles",
+            found=type(body).__name__,
+            expected="model.kind efficient-tdnn with a cosine_scale",
+            hint="--set model.cosine_scale=30, or --set task.loss=likelihood",
+        )
+
+
+def _body(config: RunConfig, pipeline: Pipeline, data: TrainingData) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):  # building draws initial weights
+        return build_network(pipeline, config, data.spec).body
 
 
 def build_task(
@@ -178,11 +229,27 @@ def build_task(
         "compile_body": config.trainer.compile,
     }
     smoothing, balanced = config.task.label_smoothing, config.task.class_weights == "balanced"
+    if data.spec.kind == "mask":
+        if isinstance(network.body, HasTrainingLosses):
+            logger.info("%s is trained by its own losses, not by task.loss", type(network.body).__name__)
+        loss = config.task.loss
+        if not isinstance(loss, DiceCrossEntropyConfig):
+            loss = DiceCrossEntropyConfig(dice_weight=0.0)  # the likelihood alone
+        elements = data.elements if balanced else None
+        weights = None if elements is None else balanced_mask_weights(elements)
+        return Segmentation(
+            network, spec=data.spec, loss=loss, label_smoothing=smoothing, class_weights=weights, **options
+        )
     if data.spec.kind == "class":
         n_classes = len(data.spec.classes)
         weights = balanced_class_weights(data.train_targets, n_classes) if balanced else None
         return SingleLabel(
-            network, n_classes=n_classes, label_smoothing=smoothing, class_weights=weights, **options
+            network,
+            n_classes=n_classes,
+            label_smoothing=smoothing,
+            class_weights=weights,
+            margin=_margin(config, network),
+            **options,
         )
     if data.spec.kind == "tags":
         positive = balanced_positive_weights(data.train_targets) if balanced else None
@@ -192,6 +259,13 @@ def build_task(
             "task.label_smoothing and task.class_weights have no effect: %s is a number", config.data.target
         )
     return Regression(network, **options)
+
+
+def _margin(config: RunConfig, network: Network) -> AngularMargin | None:
+    loss, body = config.task.loss, network.body
+    if not isinstance(loss, MarginLossConfig) or not isinstance(body, GivesCosines):
+        return None
+    return None if body.cosine_scale is None else AngularMargin(loss.margin, body.cosine_scale)
 
 
 def _map_weights(config: RunConfig) -> BiasWeights | None:

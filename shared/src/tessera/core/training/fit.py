@@ -6,26 +6,29 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback
 
+from tessera.core.data.loaders import OpenSource
 from tessera.core.data.manifest import Manifest
-from tessera.core.data.sources import open_source, prepare_all
+from tessera.core.data.mask_cache import lost_classes
+from tessera.core.data.sources import count_elements, open_source, prepare_all
 from tessera.core.data.splits import Split
 from tessera.core.errors import ConfigError
 from tessera.core.pipeline import Pipeline
 from tessera.core.run_config import RunConfig
 from tessera.core.tasks.base import Task
 from tessera.core.training.assembly import (
-    TASKS,
     Loaders,
     TrainingData,
     build_loaders,
     build_task,
     check_loss,
     total_steps,
+    values_of,
 )
 from tessera.core.training.budget import steps_within
 from tessera.core.training.callback_stack import build_callbacks, choose_monitor
@@ -79,7 +82,7 @@ def fit(
     if budget_s is not None and world_size > 1:
         raise ConfigError("a budget cannot be measured with several processes", hint="set trainer.max_steps")
     data = TrainingData.of(manifest, split, config.data.target)
-    monitor, _ = choose_monitor(config, TASKS[data.spec.kind].better, validates=bool(data.val))
+    monitor, _ = choose_monitor(config, values_of(data.spec), validates=bool(data.val))
     if monitor is None:
         logger.warning("no case is used for validation: the last weights count as the best")
     check_loss(config, pipeline, data)
@@ -88,9 +91,10 @@ def fit(
     if finished is not None and rank == 0:
         return finished
     windows = pipeline.resolve("windows")(config)
-    opener = open_source(config, pipeline, windows)
+    opener = open_source(config, pipeline, windows, spec=data.spec)
     if config.data.cache and rank == 0:
         prepare_all(opener, (*data.train, *data.val), progress)
+    data = _with_elements(config, data, opener)
 
     def make_loaders() -> Loaders:
         share: dict[str, Any] = {"rank": rank, "world_size": world_size, "pin": gpu}
@@ -106,6 +110,17 @@ def fit(
             write_config(out, config)
         task = make_task(total_steps(config, len(loaders.train)))
         return _train(config, out, task, loaders, progress=progress, more=callbacks)
+
+
+def _with_elements(config: RunConfig, data: TrainingData, opener: OpenSource) -> TrainingData:
+    """Count a mask's elements, where that is cheap or needed, and warn of classes that cannot be learnt."""
+    balanced = config.task.class_weights == "balanced"
+    if data.spec.kind != "mask" or not (config.data.cache or balanced):
+        return data
+    read, kept = count_elements(opener, data.train)
+    for remark in lost_classes(read, kept, data.spec.classes):
+        logger.warning(remark)
+    return replace(data, elements=kept.sum(axis=0))
 
 
 def _train(

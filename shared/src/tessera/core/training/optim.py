@@ -31,7 +31,13 @@ def build_optimizer(network: nn.Module, config: OptimConfig) -> Optimizer:
     groups = parameter_groups(network, config.weight_decay)
     fused = all(p.is_cuda for p in network.parameters()) or None
     if config.kind == "sgd":
-        return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=fused)
+        return SGD(
+            groups,
+            lr=config.lr,
+            momentum=config.momentum,
+            nesterov=config.nesterov and config.momentum > 0,
+            fused=fused,
+        )
     return AdamW(groups, lr=config.lr, fused=fused)
 
 

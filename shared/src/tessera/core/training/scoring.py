@@ -6,18 +6,22 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tessera.core.bundle.bundle import Bundle
 from tessera.core.bundle.card import MetricRecord
 from tessera.core.data.atomic import write_atomic
-from tessera.core.data.case import Case
+from tessera.core.data.case import Case, MaskReader
 from tessera.core.data.targets import TargetSpec, encode_target
-from tessera.core.errors import DataError
+from tessera.core.errors import ConfigError, DataError
 from tessera.core.evaluation import (
     ClassPredictions,
     Evaluation,
+    MaskPredictions,
+    MaskScores,
     Task,
     ValuePredictions,
     evaluate,
@@ -27,6 +31,7 @@ from tessera.core.evaluation import (
 from tessera.core.inference.interfaces import CaseResult
 from tessera.core.inference.score import Scores, score
 from tessera.core.inference.steps import Steps
+from tessera.core.inference.summary import ProgressCallback
 
 logger = logging.getLogger(__name__)
 
@@ -34,15 +39,20 @@ BOOTSTRAP_SEED = 0
 EVALUATION_FILE = "evaluation.json"
 PREDICTIONS_FILE = "predictions.csv"
 FAILURES_FILE = "evaluation-failures.json"
-TASKS: Mapping[str, Task] = {"class": "multiclass", "tags": "multilabel", "number": "regression"}
+TASKS: Mapping[str, Task] = {
+    "class": "multiclass",
+    "tags": "multilabel",
+    "number": "regression",
+    "mask": "segmentation",
+}
 
-AnyPredictions = ClassPredictions | ValuePredictions
+AnyPredictions = ClassPredictions | ValuePredictions | MaskPredictions
 
 
 def predictions_of(
     results: Sequence[CaseResult], spec: TargetSpec, *, target_name: str, fold: str = ""
-) -> AnyPredictions:
-    """Results beside what is known of their cases."""
+) -> ClassPredictions | ValuePredictions:
+    """Results, which are no masks, beside what is known of their cases."""
     cases = [result.case for result in results]
     target = np.stack([encode_target(spec, case.targets[target_name], case_id=case.id) for case in cases])
     summary = np.stack([result.summary for result in results]).astype(np.float64)
@@ -57,14 +67,78 @@ def predictions_of(
 def score_cases(bundle: Bundle, cases: Sequence[Case], *, device: str = "auto") -> Scores:
     """The bundle's answers; cases that cannot be read are named in the log."""
     scores = score(Steps.from_bundle(bundle, device=device), cases)
-    for case_id, cause in scores.failures.items():
+    _remark_on_failures(scores.failures, left=len(scores.results))
+    return scores
+
+
+def score_masks(
+    bundle: Bundle,
+    cases: Sequence[Case],
+    *,
+    target_name: str,
+    fold: str = "",
+    device: str = "auto",
+    progress: ProgressCallback | None = None,
+) -> tuple[MaskPredictions, dict[str, str]]:
+    """Scores of the predicted masks against the reference ones, and why cases have none.
+
+    A mask is scored as soon as it is there and then forgotten.
+    """
+    if not bundle.pipeline.scores:
+        raise ConfigError(f"pipeline {bundle.pipeline.name} does not say what a mask is worth")
+    steps = Steps.from_bundle(bundle, device=device)
+    reader = steps.reader
+    if not isinstance(reader, MaskReader):
+        raise ConfigError(f"pipeline {bundle.pipeline.name} cannot read masks")
+    judge: MaskScores = bundle.pipeline.resolve("scores")(bundle.config, bundle.card.target)
+    found: dict[str, Mapping[str, float]] = {}
+
+    def take(result: CaseResult) -> None:
+        reference = reference_mask(reader, result, target_name)
+        found[result.case.id] = judge.case(_mask(result), reference, result.grid)
+
+    failures = score(steps, cases, take=take, progress=progress).failures
+    _remark_on_failures(failures, left=len(found))
+    scored = [case for case in cases if case.id in found]
+    predictions = MaskPredictions.of(
+        [found[case.id] for case in scored],
+        case_id=[case.id for case in scored],
+        group=[case.group for case in scored],
+        fold=[fold] * len(scored),
+    )
+    return predictions, failures
+
+
+def reference_mask(reader: MaskReader, result: CaseResult, target_name: str) -> npt.NDArray[Any]:
+    """The known mask (*S) of a result's case, on the source's own grid."""
+    source = reader.open_mask(result.case, target_name)
+    try:
+        reference: npt.NDArray[Any] = source.read()["input"][0].numpy()
+    finally:
+        source.close()
+    if reference.shape != result.grid.shape:
+        raise DataError(
+            f"case {result.case.id}: the mask does not fit its case",
+            found=f"{reference.shape} elements",
+            expected=f"{result.grid.shape}",
+        )
+    return reference
+
+
+def _mask(result: CaseResult) -> npt.NDArray[Any]:
+    if result.mask is None:
+        raise DataError(f"case {result.case.id}: the prediction gave no mask")
+    return result.mask
+
+
+def _remark_on_failures(failures: Mapping[str, str], *, left: int) -> None:
+    for case_id, cause in failures.items():
         logger.warning("case %s is left out of the evaluation: %s", case_id, cause)
-    if not scores.results:
+    if not left:
         raise DataError(
             "not one case could be evaluated",
-            found="; ".join(f"{name}: {cause}" for name, cause in list(scores.failures.items())[:3]),
+            found="; ".join(f"{name}: {cause}" for name, cause in list(failures.items())[:3]),
         )
-    return scores
 
 
 def evaluate_bundle(
@@ -77,12 +151,22 @@ def evaluate_bundle(
     device: str = "auto",
 ) -> Evaluation:
     """Evaluate on labelled cases and write predictions, evaluation and failures below ``out``."""
-    scores = score_cases(bundle, cases, device=device)
-    predictions = predictions_of(scores.results, bundle.card.target, target_name=target_name, fold=fold)
+    predictions: AnyPredictions
+    if bundle.card.target.kind == "mask":
+        predictions, failures = score_masks(bundle, cases, target_name=target_name, fold=fold, device=device)
+    else:
+        scores = score_cases(bundle, cases, device=device)
+        predictions = predictions_of(scores.results, bundle.card.target, target_name=target_name, fold=fold)
+        failures = scores.failures
+    return write_evaluation(predictions, failures, out)
+
+
+def write_evaluation(predictions: AnyPredictions, failures: Mapping[str, str], out: Path) -> Evaluation:
+    """Evaluate predictions and write them, the evaluation and the failures below ``out``."""
     evaluation = evaluate(predictions, seed=BOOTSTRAP_SEED)
     out.mkdir(parents=True, exist_ok=True)
     write_predictions(predictions, out / PREDICTIONS_FILE)
-    write_atomic(out / FAILURES_FILE, json.dumps(scores.failures, indent=2, ensure_ascii=False) + "\n")
+    write_atomic(out / FAILURES_FILE, json.dumps(dict(failures), indent=2, ensure_ascii=False) + "\n")
     write_atomic(out / EVALUATION_FILE, evaluation.to_json())
     return evaluation
 

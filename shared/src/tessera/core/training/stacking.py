@@ -14,7 +14,7 @@ from tessera.core.bundle.card import MemberFusion
 from tessera.core.data.case import Case
 from tessera.core.data.targets import encode_target
 from tessera.core.errors import ConfigError, DataError
-from tessera.core.evaluation import ClassPredictions, ValuePredictions, pool, take
+from tessera.core.evaluation import ClassPredictions, MaskPredictions, ValuePredictions, pool, take
 from tessera.core.inference.fusion import FusionRule, fuse
 from tessera.core.inference.member_fusion import class_features, fuse_members, tag_features
 from tessera.core.inference.score import Scores, score
@@ -28,6 +28,11 @@ STRENGTH = 0.1  # inverse of the penalty on squared weights; scikit-learn's C
 
 def align(members: Sequence[AnyPredictions]) -> list[AnyPredictions]:
     """The cases that all members predicted, in one order."""
+    if any(isinstance(member, MaskPredictions) for member in members):
+        raise ConfigError(
+            "masks are not fused from their scores",
+            hint="tessera bundle combine makes one bundle of several networks",
+        )
     common = set.intersection(*(set(member.case_id) for member in members))
     if not common:
         raise DataError("the members of the ensemble have no case in common")
@@ -38,7 +43,7 @@ def align(members: Sequence[AnyPredictions]) -> list[AnyPredictions]:
         aligned.append(take(member, [place[case] for case in order]))
     first = aligned[0]
     for other in aligned[1:]:
-        if not np.array_equal(first.target, other.target) or _classes(first) != _classes(other):
+        if not np.array_equal(_target(first), _target(other)) or _classes(first) != _classes(other):
             raise DataError("the members of the ensemble were not asked for the same classes or targets")
     return aligned
 
@@ -49,7 +54,7 @@ def pooled(
     """One answer a case: the sum rule, another rule, or a mean with a share for each member."""
     aligned = align(members)
     first = aligned[0]
-    if isinstance(first, ValuePredictions):
+    if not isinstance(first, ClassPredictions):
         return _pooled_values(aligned, weights)
     stack = _probabilities(aligned)
     task = _task(first)
@@ -208,6 +213,10 @@ def _pooled_values(members: Sequence[AnyPredictions], weights: Sequence[float]) 
 
 def _probabilities(members: Sequence[AnyPredictions]) -> FloatArray:
     return np.stack([member.probabilities for member in members if isinstance(member, ClassPredictions)])
+
+
+def _target(predictions: AnyPredictions) -> npt.NDArray[np.generic]:
+    return predictions.values if isinstance(predictions, MaskPredictions) else predictions.target
 
 
 def _classes(predictions: AnyPredictions) -> Sequence[str]:

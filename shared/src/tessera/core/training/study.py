@@ -18,11 +18,11 @@ from tessera.core.data.manifest import Manifest
 from tessera.core.data.splits import fold_names
 from tessera.core.errors import ConfigError, TesseraError
 from tessera.core.evaluation import (
-    METRICS,
     PairedDifference,
     Predictions,
     bootstrap_interval,
     format_estimate,
+    metrics_of,
     paired_difference,
     pool,
     take,
@@ -209,7 +209,7 @@ def table(study: StudyConfig, *, out: Path, folds: Sequence[str]) -> list[StudyR
     for label, runs in done.items():
         if runs is None:
             continue
-        metrics = METRICS[runs.predictions.task]
+        metrics = metrics_of(runs.predictions)
         if study.metric not in metrics:
             raise ConfigError(f"study {study.id}: no metric '{study.metric}'", expected=", ".join(metrics))
         shown = {
@@ -299,7 +299,7 @@ def _difference(metric: str, runs: _Done, reference: _Done | None) -> str:
     if not common:
         return "no common cases"
     found = paired_difference(
-        METRICS[runs.predictions.task][metric],
+        metrics_of(runs.predictions)[metric],
         _only(runs.predictions, common),
         _only(reference.predictions, common),
         seed=BOOTSTRAP_SEED,

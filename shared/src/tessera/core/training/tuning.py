@@ -13,7 +13,7 @@ from tessera.core.data.atomic import write_atomic
 from tessera.core.data.manifest import Manifest
 from tessera.core.data.splits import fold_names
 from tessera.core.errors import ConfigError
-from tessera.core.evaluation import METRICS, pool
+from tessera.core.evaluation import metrics_of, pool
 from tessera.core.pipeline import Pipeline
 from tessera.core.run_config import RunConfig
 from tessera.core.training.callbacks import Progress
@@ -104,7 +104,7 @@ def choose(
             parts.append(load_predictions(folder, spec))
             seconds += json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))["seconds"]
         predictions = pool(parts)
-        known = METRICS[predictions.task]
+        known = metrics_of(predictions)
         if metric not in known:
             raise ConfigError(f"no metric '{metric}'", expected=", ".join(known))
         n = len(predictions)

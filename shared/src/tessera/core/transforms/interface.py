@@ -12,7 +12,8 @@ from torch import Tensor
 class BatchTransforms(Protocol):
     """Random changes of a training batch; every draw comes from the generator given.
 
-    ``target`` is soft where classes are learnt: (B, K) probabilities, so that mixup can blend it.
+    ``target`` is soft where classes are learnt: (B, K) probabilities, so that mixup can blend it; a mask
+    stays int64 (B, *S), and whatever moves the input moves it too.
     """
 
     def on_input(self, input: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

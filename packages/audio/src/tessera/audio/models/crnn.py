@@ -16,10 +16,10 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tessera.core.backbone import AxisNorm, build_adn, build_down, conv
+from tessera.core.backbone import build_adn, build_down, conv
+from tessera.core.backbone.picture_input import InputNormAxis, check_picture, input_norm
 from tessera.core.backbone.plugs import Place, Plug, gate_at
 
-InputNormAxis = Literal["frequency", "time", "none"]
 StepPool = Literal["last", "mean"]
 
 PAPER_POOLS = ((2, 2), (3, 3), (4, 4), (4, 4))
@@ -80,7 +80,8 @@ class CRNN(nn.Module):
         self.time_pool = math.prod(time for _, time in pools)
         self.min_frames = 1 if pad_frames is None else max(1, self.time_pool - 2 * pad_frames)
         self.input_frames = input_frames
-        self.input_norm = self._input_norm(input_bn)
+        padded = None if input_frames is None else input_frames + sum(self._padding(input_frames))
+        self.input_norm = input_norm("CRNN", input_bn, rows=n_mels, frames=padded)
         self.blocks = nn.Sequential(
             *[
                 _block(c_in, c_out, pool, stage=stage, dropout=dropout, gate=gate)
@@ -100,7 +101,14 @@ class CRNN(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Spectrogram (B, 1, F, T) -> state of the last GRU (B, units), a summary for other uses."""
-        self._check_input(x)
+        check_picture(
+            "CRNN",
+            x,
+            rows=self.n_mels,
+            min_frames=self.min_frames,
+            frames=self.input_frames,
+            hint="Take longer clips, smaller pools in time or pad_frames=None",
+        )
         x = self.blocks(self.input_norm(F.pad(x, self._padding(x.shape[-1]))))
         steps = x.flatten(1, 2).transpose(1, 2)
         for rnn in self.rnns:
@@ -112,35 +120,6 @@ class CRNN(nn.Module):
             return self.pad_frames, self.pad_frames
         missing = -frames % self.time_pool
         return missing // 2, missing - missing // 2
-
-    def _input_norm(self, axis: InputNormAxis) -> nn.Module:
-        if axis not in ("frequency", "time", "none"):
-            raise ValueError(f"CRNN: input_bn={axis!r} is not known; choose frequency, time or none")
-        if (axis == "time") != (self.input_frames is not None):
-            raise ValueError(
-                f"CRNN: input_bn={axis!r} with input_frames={self.input_frames}; "
-                "give the number of frames for input_bn='time' and None for the others"
-            )
-        if self.input_frames is not None:
-            padded = self.input_frames + sum(self._padding(self.input_frames))
-            return AxisNorm(padded, axis=3)
-        return AxisNorm(self.n_mels, axis=2) if axis == "frequency" else nn.Identity()
-
-    def _check_input(self, x: Tensor) -> None:
-        if x.ndim != 4 or x.shape[1] != 1 or x.shape[2] != self.n_mels:
-            expected = f"(B, 1, {self.n_mels}, T)"
-            raise ValueError(f"CRNN: the input has shape {tuple(x.shape)}; expected {expected}")
-        frames = x.shape[-1]
-        if frames < self.min_frames:
-            raise ValueError(
-                f"CRNN: {frames} frames are too few; expected at least {self.min_frames}. "
-                "Take longer clips, smaller pools in time or pad_frames=None"
-            )
-        if self.input_frames is not None and frames != self.input_frames:
-            raise ValueError(
-                f"CRNN: {frames} frames, but input_bn='time' was built for {self.input_frames}; "
-                "cut the clips to that length or use input_bn='frequency'"
-            )
 
 
 def _block(

@@ -12,7 +12,7 @@ rates of 20 % and more).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -137,6 +137,7 @@ class TDNNClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.network = subnet.build(n_mels=n_mels, embedding=embedding)
+        self.cosine_scale = cosine_scale
         self.classifier: nn.Module
         if cosine_scale is None:
             self.classifier = nn.Linear(embedding, num_classes)
@@ -179,9 +180,17 @@ class SuperTDNN(nn.Module):
         largest: Which network that is.
         n_mels: F.
         embedding: Length E of the embedding.
+        elastic_kernels: Whether kernels can be cropped.
     """
 
-    def __init__(self, largest: Subnet = LARGEST, *, n_mels: int = 80, embedding: int = 192) -> None:
+    def __init__(
+        self,
+        largest: Subnet = LARGEST,
+        *,
+        n_mels: int = 80,
+        embedding: int = 192,
+        elastic_kernels: bool = True,
+    ) -> None:
         super().__init__()
         self.subnet = largest
         self.n_mels = n_mels
@@ -191,7 +200,7 @@ class SuperTDNN(nn.Module):
             {
                 f"{name.replace('.', '-')}-{taps}": nn.Parameter(torch.eye(taps))
                 for name, weight in self.largest.named_parameters()
-                if weight.ndim == 3
+                if weight.ndim == 3 and elastic_kernels
                 for taps in range(1, weight.shape[-1], 2)
             }
         )
@@ -240,6 +249,68 @@ class SuperTDNN(nn.Module):
     def _check(self, subnet: Subnet) -> None:
         if not subnet.fits_into(self.subnet):
             raise ValueError(f"SuperTDNN: {subnet} is not part of {self.subnet}")
+
+
+class SuperTDNNClassifier(nn.Module):
+    """Filter banks (B, 1, F, T) -> logits (B, K): in training by a random subnet, else by the largest.
+
+    Each training step draws one subnet, as dropout draws, from torch's generator; when it is not the largest,
+    the largest sees the batch too, without gradients, so that its batch norms keep up.
+
+    Args:
+        num_classes: K.
+        sample: Seed -> subnet of a step.
+        largest: The network that holds all others.
+        n_mels: F.
+        embedding: Length E of the embedding.
+        cosine_scale: Of the logits, see `TDNNClassifier`.
+        elastic_kernels: Whether kernels can be cropped; subnets of other kernels need it.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        sample: Callable[[int], Subnet],
+        largest: Subnet = LARGEST,
+        n_mels: int = 80,
+        embedding: int = 192,
+        cosine_scale: float = 30.0,
+        elastic_kernels: bool = True,
+    ) -> None:
+        super().__init__()
+        self.sample = sample
+        self.cosine_scale = cosine_scale
+        self.network = SuperTDNN(largest, n_mels=n_mels, embedding=embedding, elastic_kernels=elastic_kernels)
+        self.classifier = CosineClassifier(embedding, num_classes, scale=cosine_scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, F, T) -> logits (B, K); in training B is at least 2."""
+        return self.classifier(self.embed(x))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, 1, F, T) -> embeddings (B, E)."""
+        x = x.squeeze(1)
+        if not self.training:
+            return self.network(x)
+        subnet = self.sample(int(torch.randint(2**31 - 1, ())))
+        if subnet != self.network.subnet:
+            with torch.no_grad():
+                self.network(x)
+        return self.network(x, subnet)
+
+    def export(self, subnet: Subnet) -> TDNNClassifier:
+        """A network of its own with the subnet's weights and these classes."""
+        network = TDNNClassifier(
+            self.classifier.weight.shape[0],
+            subnet=subnet,
+            n_mels=self.network.n_mels,
+            embedding=self.network.embedding,
+            cosine_scale=self.cosine_scale,
+        )
+        network.network = self.network.export(subnet)
+        network.classifier.load_state_dict(self.classifier.state_dict())
+        return network.train(self.training)
 
 
 @dataclass(frozen=True)

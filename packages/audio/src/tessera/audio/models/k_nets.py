@@ -19,10 +19,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from tessera.core.backbone import AxisNorm, build_adn, build_down, conv
+from tessera.core.backbone import build_adn, build_down, conv
+from tessera.core.backbone.picture_input import InputNormAxis, check_picture, input_norm
 
 VariantName = Literal["k2c2", "k2c1", "k1c2"]
-InputNormAxis = Literal["frequency", "time", "none"]
 Pools = tuple[tuple[int, int], ...]
 
 
@@ -90,7 +90,7 @@ class KNet(nn.Module):
         self.n_mels = n_mels
         self.min_frames = math.prod(time for _, time in pools)
         self.input_frames = input_frames
-        self.input_norm = _input_norm(input_bn, n_mels=n_mels, frames=input_frames)
+        self.input_norm = input_norm("KNet", input_bn, rows=n_mels, frames=input_frames)
         self.blocks = nn.Sequential()
         for i, (c_in, c_out, pool) in enumerate(zip([1, *widths], widths, pools, strict=False)):
             whole = table.whole_band and i == 0
@@ -106,24 +106,16 @@ class KNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Spectrogram (B, 1, F, T) -> logits (B, K); T at least `min_frames`."""
-        self._check_input(x)
+        check_picture(
+            "KNet",
+            x,
+            rows=self.n_mels,
+            min_frames=self.min_frames,
+            frames=self.input_frames,
+            hint="Take longer clips, a smaller hop or smaller pools in time",
+        )
         summary = self.blocks(self.input_norm(x)).mean(-1).flatten(1)
         return self.classifier(self.dropout(self.hidden(summary)))
-
-    def _check_input(self, x: Tensor) -> None:
-        if x.ndim != 4 or x.shape[1] != 1 or x.shape[2] != self.n_mels:
-            raise ValueError(f"KNet: the input has shape {tuple(x.shape)}; expected (B, 1, {self.n_mels}, T)")
-        frames = x.shape[-1]
-        if frames < self.min_frames:
-            raise ValueError(
-                f"KNet: {frames} frames are too few; expected at least {self.min_frames}. "
-                "Take longer clips, a smaller hop or smaller pools in time"
-            )
-        if self.input_frames is not None and frames != self.input_frames:
-            raise ValueError(
-                f"KNet: {frames} frames, but input_bn='time' was built for {self.input_frames}; "
-                "cut the clips to that length or use input_bn='frequency'"
-            )
 
 
 def _block(
@@ -142,19 +134,6 @@ def _block(
 
 def _hidden(n_in: int, n_out: int, *, dropout: float) -> nn.Module:
     return nn.Sequential(nn.Dropout(dropout), nn.Linear(n_in, n_out), build_adn("bn_elu", 1, n_out, "mid", 0))
-
-
-def _input_norm(axis: InputNormAxis, *, n_mels: int, frames: int | None) -> nn.Module:
-    if axis not in ("frequency", "time", "none"):
-        raise ValueError(f"KNet: input_bn={axis!r} is not known; choose frequency, time or none")
-    if (axis == "time") != (frames is not None):
-        raise ValueError(
-            f"KNet: input_bn={axis!r} with input_frames={frames}; "
-            "give the number of frames for input_bn='time' and None for the others"
-        )
-    if frames is not None:
-        return AxisNorm(frames, axis=3)
-    return AxisNorm(n_mels, axis=2) if axis == "frequency" else nn.Identity()
 
 
 def _check_layers(*, widths: Sequence[int], pools: Sequence[tuple[int, int]], bands: int) -> None:

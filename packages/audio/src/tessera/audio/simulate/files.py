@@ -14,7 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from tessera.audio.simulate.scenes import Scene, SceneConfig, simulate_scene
-from tessera.core.errors import ConfigError
+from tessera.core.data.simulated import check_request
 
 FOLDS = 5
 EVENT_COLUMNS = ("case", "label", "onset_sample", "offset_sample", "onset_s", "offset_s", "snr_db")
@@ -59,10 +59,7 @@ def write_scenes(
         config: Ranges; None means the defaults.
         progress: Called with (done, n) after each scene.
     """
-    if n < 1 or seed < 0:
-        raise ConfigError(
-            "cannot simulate these scenes", found=f"n={n}, seed={seed}", expected="n >= 1, seed >= 0"
-        )
+    check_request("scenes", n=n, seed=seed)
     config = config or SceneConfig()
     (out / "audio").mkdir(parents=True, exist_ok=True)
     records, rows = [], []

@@ -39,6 +39,7 @@ from tessera.core.config import Config, validate
 from tessera.core.data.case import Case, FileRef, Target
 from tessera.core.data.dataset_info import DatasetInfo
 from tessera.core.data.manifest import Manifest
+from tessera.core.data.simulated import check_request
 from tessera.core.errors import ConfigError, DataError
 from tessera.core.run_config import Fraction
 
@@ -106,10 +107,7 @@ def simulate_reverberant_sounds(
         progress: Called with (done, n).
     """
     config = validate(ReverberantConfig, values or {}, source="reverberant-sounds")
-    if n < 1 or seed < 0:
-        raise ConfigError(
-            "cannot simulate these clips", found=f"n={n}, seed={seed}", expected="n >= 1, seed >= 0"
-        )
+    check_request("clips", n=n, seed=seed)
     info = _info(out.resolve().name, seed=seed, config=config)
     rooms = {} if config.responses is None else _telling(find_responses(config.responses))
     origins = _origins(n, rooms, seed=seed, simulated=config.simulated)

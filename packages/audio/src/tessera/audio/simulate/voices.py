@@ -23,7 +23,7 @@ from tessera.core.config import Config, validate
 from tessera.core.data.case import Case, FileRef
 from tessera.core.data.dataset_info import DatasetInfo
 from tessera.core.data.manifest import Manifest
-from tessera.core.errors import ConfigError
+from tessera.core.data.simulated import check_request
 
 FORMANTS_HZ = (
     (730.0, 1090.0, 2440.0),
@@ -84,10 +84,7 @@ def simulate_voices(
         progress: Called with (done, n).
     """
     config = validate(VoiceConfig, values or {}, source="simulated-voices")
-    if n < 1 or seed < 0:
-        raise ConfigError(
-            "cannot simulate these voices", found=f"n={n}, seed={seed}", expected="n >= 1, seed >= 0"
-        )
+    check_request("voices", n=n, seed=seed)
     names = [f"voice-{number + 1:03d}" for number in range(config.speakers)]
     info = _info(out.resolve().name, seed=seed, names=names)
     rng = np.random.default_rng([seed, 0])

@@ -1,0 +1,70 @@
+"""Files of airway masks: those of all volumes, and the branches of the tree.
+
+``branches/<case>.csv`` and ``branches/<case>.json``, for masks that are not empty: generation, length,
+diameters and place of each branch of the airway's largest part, as ``airway_branches`` measures them. Merged
+branches follow the one they are merged into, and side branches shorter than ``SPUR_MM`` count as
+roughness of the wall, so counts of this table are not those of the ATM'22 scores.
+
+``summary.csv`` has the further columns branches, generations (the highest) and length_mm (of the whole tree).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tessera.core.data.atomic import replacing
+from tessera.medical.airway_branches import branches_csv, branches_json
+from tessera.medical.airway_tree import AirwayTree, parse_airway, reference_airway
+from tessera.medical.geometry import VolumeGeometry
+from tessera.medical.output_config import AirwayOutput
+from tessera.medical.quality import airway_remarks, mask_remarks
+from tessera.medical.stored_volume import Stored
+from tessera.medical.writers import Found, VolumeWriter
+
+AIRWAY = "airway"  # the class that is one, where there are several
+SPUR_MM = 2.0  # our own choice: less than the length of any branch down to the subsegments
+MEASURES = ("branches", "generations", "length_mm")
+
+
+class AirwayWriter(VolumeWriter):
+    """Writes the files that this module's first lines describe."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of the summary: those of all volumes, then the tree's."""
+        return (*super().columns, *MEASURES)
+
+    def measure(self, mask: Stored, grid: VolumeGeometry, out: Path, name: str) -> Found:
+        """Divide the airway into branches, write them, and remark on the tree."""
+        flags = mask_remarks(mask, self.classes, grid=grid, open_top=True)
+        airway = np.asarray(mask == airway_class(self.classes))
+        if not airway.any():
+            return Found(flags=flags)
+        if isinstance(self.options, AirwayOutput) and not self.options.branches:
+            return Found(flags=(*flags, *airway_remarks(airway, grid, n_branches=None)))
+        tree = parse_airway(reference_airway(airway), grid, as_published=False, prune_mm=SPUR_MM)
+        files = {f"branches/{name}.csv": branches_csv(tree), f"branches/{name}.json": branches_json(tree)}
+        for path, text in files.items():
+            with replacing(out / path) as temporary:
+                temporary.write_bytes(text.encode())
+        remarks = airway_remarks(airway, grid, n_branches=tree.n_branches)
+        cells = _cells(tree, json.loads(files[f"branches/{name}.json"]))
+        return Found(files=tuple(files), flags=(*flags, *remarks), cells=cells)
+
+
+def airway_class(classes: Sequence[str]) -> int:
+    """Place of the airway among the classes: by its name, else the first after the background."""
+    return classes.index(AIRWAY) if AIRWAY in classes else 1
+
+
+def _cells(tree: AirwayTree, record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "branches": tree.n_branches,
+        "generations": int(tree.generations.max(initial=-1)) if tree.n_branches else "",
+        "length_mm": record["length_mm"],
+    }

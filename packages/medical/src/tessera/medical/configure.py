@@ -1,0 +1,101 @@
+"""What the pipelines' configs leave open, planned from the training volumes, and why in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+
+from tessera.core.data.manifest import Manifest
+from tessera.core.data.splits import Split
+from tessera.core.errors import DataError
+from tessera.core.network import build_network
+from tessera.core.pipeline import get
+from tessera.medical.config import AirwayConfig, VolumeConfig
+from tessera.medical.model_config import UMambaConfig
+from tessera.medical.network_config import AirwayNetConfig, HiFormerConfig, TubuleNetConfig
+from tessera.medical.planning.audit import audit_survival
+from tessera.medical.planning.configure import apply_plan, plan_volumes
+from tessera.medical.planning.configure import configure as plan_config
+from tessera.medical.planning.configure import example as plan_example
+from tessera.medical.planning.explain import explain as page
+from tessera.medical.planning.filling import fill_names
+from tessera.medical.planning.memory import Measured, free_bytes, measure_step
+from tessera.medical.readers import VolumeReader
+
+ConfigT = TypeVar("ConfigT", VolumeConfig, AirwayConfig)
+
+WINDOWS = (7, 8, 6, 5, 4)  # sides of Swin's windows that are tried, the paper's first
+FULL_PRECISION = 2  # the plan's memory is that of 16-bit arithmetic
+SCALES = 16  # HiFormer's coarsest map is so much smaller than its input
+
+
+def configure(config: ConfigT, manifest: Manifest, split: Split) -> ConfigT:
+    """The config with all its nulls filled in from the training cases."""
+    return _fit_network(plan_config(config, manifest, split))
+
+
+def example(config: ConfigT) -> ConfigT:
+    """The same for a data set of tiny cubes, without reading any."""
+    return _fit_network(plan_example(config))
+
+
+def explain(config: ConfigT, manifest: Manifest, split: Split, *, measure: bool) -> str:
+    """Fingerprint, plan and reasons as a page of text; ``measure`` runs one training step on this machine."""
+    plan = plan_volumes(config, manifest, split)
+    complete = _fit_network(fill_names(apply_plan(config, plan), manifest.target(config.data.target).classes))
+    losses = audit_survival(
+        split.cases(manifest.cases, "train"),
+        VolumeReader(config),
+        target=config.data.target,
+        classes=manifest.target(config.data.target).classes,
+        axes=plan.axes,
+        spacing_mm=plan.spacing_mm,
+    )
+    measured = _measure(complete, manifest, plan.training_gb) if measure else None
+    shown = replace(plan, patch=complete.data.patch or plan.patch, batch=complete.trainer.batch_size)
+    staged = not isinstance(config.model, HiFormerConfig | AirwayNetConfig | TubuleNetConfig)
+    return page(shown, losses=losses, measured=measured, stages=staged)
+
+
+def _measure(config: VolumeConfig | AirwayConfig, manifest: Manifest, training_gb: float) -> Measured:
+    """One training step of the complete config's network, unless it cannot fit."""
+    pipeline = get(config.pipeline)
+    free = free_bytes()
+    needed = FULL_PRECISION * training_gb
+    if free is not None and free / 1e9 < needed:
+        raise DataError(
+            "a training step of this plan does not fit into memory",
+            found=f"{free / 1e9:.1f} GB free",
+            expected=f"about {needed:.1f} GB in 32-bit arithmetic",
+            hint="--set data.memory_gb=2 plans a smaller network; or measure on the machine that will train",
+        )
+    channels, *patch = pipeline.resolve("windows")(config).input_shape
+    with torch.random.fork_rng(devices=[]):  # building draws initial weights
+        network = build_network(pipeline, config, manifest.target(config.data.target))
+    return measure_step(network, patch, config.trainer.batch_size, channels=channels)
+
+
+def _fit_network(config: ConfigT) -> ConfigT:
+    """Sizes that a network's weights are bound to, from the planned patch."""
+    model, patch = config.model, config.data.patch
+    if patch is None:
+        return config
+    inner: tuple[int, ...] = patch[3 - config.data.spatial_dims :]
+    changes: dict[str, Any] = {}
+    if isinstance(model, UMambaConfig | TubuleNetConfig) and model.patch is None:
+        changes["model"] = model.model_copy(update={"patch": inner})
+    if isinstance(model, HiFormerConfig) and (model.patch is None or model.window is None):
+        window, inner = swin_size(inner, window=model.window)
+        changes["model"] = model.model_copy(update={"patch": inner, "window": window})
+        changes["data"] = config.data.model_copy(update={"patch": (1, *inner)})
+    return config.model_copy(update=changes) if changes else config
+
+
+def swin_size(patch: tuple[int, ...], *, window: int | None = None) -> tuple[int, tuple[int, ...]]:
+    """Side of Swin's windows, and the patch enlarged so that they fill its coarsest map: the least larger."""
+    sides = WINDOWS if window is None else (window,)
+    fits = [(side, tuple(math.ceil(n / (SCALES * side)) * SCALES * side for n in patch)) for side in sides]
+    return min(fits, key=lambda fit: math.prod(fit[1]))

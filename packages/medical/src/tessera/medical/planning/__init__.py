@@ -1,0 +1,1 @@
+"""Settings that follow from the data: fingerprint, plan, audit and measured memory."""
