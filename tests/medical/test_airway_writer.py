@@ -103,6 +103,17 @@ def test_a_mask_too_small_for_a_branch_is_written(tmp_path: Path) -> None:
     assert written.rows["summary"][0]["generations"] == ""
 
 
+def test_noise_is_remarked_on_and_not_measured(tmp_path: Path) -> None:
+    noise = (np.random.default_rng(0).random((32, 32, 32)) < 0.5).astype(np.uint8)
+    written = write(tmp_path, noise)
+    assert written.files == ("masks/a.nii.gz", "thumbnails/a.png")
+    assert "airway too rough to be divided into branches" in written.flags
+
+
+def test_a_mask_without_an_outside_is_measured_without_warnings(tmp_path: Path) -> None:
+    assert write(tmp_path, np.ones((5, 5, 30), dtype=np.uint8)).rows["summary"][0]["branches"] == 1
+
+
 def test_a_scan_that_is_not_in_hounsfield_units_is_remarked_on(tmp_path: Path) -> None:
     assert not any("Hounsfield" in flag for flag in write(tmp_path, fork()).flags)
     flags = write(tmp_path, fork(), dark=0).flags

@@ -128,6 +128,7 @@ def mask_of(case_id: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # six processes import torch, one after the other
 def test_200_cases_5_of_them_broken_killed_three_times_give_195_results_and_5_causes(
     bundle: Path, surroundings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +162,7 @@ def test_200_cases_5_of_them_broken_killed_three_times_give_195_results_and_5_ca
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # six processes import torch, one after the other
 def test_out_of_memory_and_a_library_s_exit_are_failed_rows_and_one_process_dies_of_them(
     bundle: Path, surroundings: None, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -255,3 +256,20 @@ def test_a_killed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
         assert any(row.done for row in ledger.rows(full=False))
     run(make_steps(), cases, tmp_path / "out")
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def test_remarks_on_a_source_that_is_prepared_become_flags(tmp_path: Path) -> None:
+    class Remarked(VolumeSource):
+        remarks = ("one slice",)
+
+    class Reader(VolumeReader):
+        def open(self, case: Any) -> VolumeSource:
+            return Remarked(case)
+
+    cases = make_volumes(tmp_path / "in")
+    steps = make_steps()
+    run(dataclasses.replace(steps, reader=Reader()), cases, tmp_path / "out")
+    with Ledger.read(tmp_path / "out") as ledger:
+        rows = list(ledger.rows())
+    assert len(rows) == len(cases)
+    assert all("one slice" in row.flags and row.status == "suspicious" for row in rows)

@@ -33,7 +33,7 @@ def check_same_grid(
         fix_affine: Accept grids that only lie elsewhere in space.
     """
     same_shape = image.shape == other.shape
-    if same_shape and (fix_affine or displacement_mm(image, other) <= TOLERANCE * min(image.spacing)):
+    if same_place(image, other) or (same_shape and fix_affine):
         return
     hint = "give the labels of this image; resample them if they belong to it"
     if same_shape and second == "label":
@@ -44,6 +44,11 @@ def check_same_grid(
         expected=f"the same shape, and no corner farther off than {TOLERANCE} of a voxel",
         hint=hint,
     )
+
+
+def same_place(image: VolumeGeometry, other: VolumeGeometry) -> bool:
+    """Whether an index means the same voxel on both grids."""
+    return image.shape == other.shape and displacement_mm(image, other) <= TOLERANCE * min(image.spacing)
 
 
 def displacement_mm(image: VolumeGeometry, other: VolumeGeometry) -> float:

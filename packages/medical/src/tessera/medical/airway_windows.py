@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from tessera.core.data.case import Source
 from tessera.core.data.geometry import Region
-from tessera.medical.config import AIR_BELOW_HU
+from tessera.core.errors import ConfigError
+from tessera.medical.config import AIR_BELOW_HU, air_edge
 from tessera.medical.geometry import VolumeGeometry
 from tessera.medical.lungs import depth_in_lungs, lung_mask
-from tessera.medical.planning.data_config import CTConfig
 from tessera.medical.windows import VolumeWindows
 
 if TYPE_CHECKING:
@@ -33,6 +33,15 @@ class AirwayWindows(VolumeWindows):
         super().__init__(config)
         self.depth = config.data.depth
         self.coordinates = config.data.coordinates
+        self.air_edge = air_edge(self.normalisation[0])
+        if self.depth and self.air_edge is None:  # of a plan; the config has refused what a person gave
+            raise ConfigError(
+                f"data.depth looks for lungs below {AIR_BELOW_HU:g} HU, which the planned normalisation clips",
+                found=self.normalisation[0],
+                expected="kind ct, low below and high above that",
+                hint="give data.normalisation, for instance [{kind: ct, low: -1000, high: 600, mean: -1000, "
+                "std: 1600}], or --set data.depth=false",
+            )
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -43,11 +52,10 @@ class AirwayWindows(VolumeWindows):
     def prepare(self, source: Source) -> tuple[npt.NDArray[np.float32], VolumeGeometry]:
         """The scan and, where asked for, the depth in its lungs (1 or 2, *S), and their grid."""
         image, grid = super().prepare(source)
-        scheme = self.normalisation[0]
-        if not self.depth or not isinstance(scheme, CTConfig):  # the config has refused anything else
+        if not self.depth or self.air_edge is None:
             return image, grid
-        edge = (AIR_BELOW_HU - scheme.mean) / scheme.std
-        lungs = lung_mask(image[0], grid.spacing, air_below=edge, head_axis=self.axes.index(SUPERIOR))
+        head_axis = self.axes.index(SUPERIOR)
+        lungs = lung_mask(image[0], grid.spacing, air_below=self.air_edge, head_axis=head_axis)
         return np.concatenate([image, depth_in_lungs(lungs, grid.spacing)[None]]), grid
 
     def read(self, source: Source, region: Region) -> Sample:

@@ -1,6 +1,6 @@
 """Files of airway masks: those of all volumes, and the branches of the tree.
 
-``branches/<case>.csv`` and ``branches/<case>.json``, for masks that are not empty: generation, length,
+``branches/<case>.csv`` and ``branches/<case>.json``, for masks that hold a tree: generation, length,
 diameters and place of each branch of the airway's largest part, as ``airway_branches`` measures them. Merged
 branches follow the one they are merged into, and side branches shorter than ``SPUR_MM`` count as
 roughness of the wall, so counts of this table are not those of the ATM'22 scores.
@@ -28,6 +28,8 @@ from tessera.medical.writers import Found, VolumeWriter
 
 AIRWAY = "airway"  # the class that is one, where there are several
 SPUR_MM = 2.0  # our own choice: less than the length of any branch down to the subsegments
+LONGEST_TRACHEA = 2000  # centreline voxels; one of 15 cm has 500 at 0.3 mm, and measuring takes their square
+TOO_ROUGH = "airway too rough to be divided into branches"
 MEASURES = ("branches", "generations", "length_mm")
 
 
@@ -48,7 +50,10 @@ class AirwayWriter(VolumeWriter):
         if isinstance(self.options, AirwayOutput) and not self.options.branches:
             return Found(flags=(*flags, *airway_remarks(airway, grid, n_branches=None)))
         tree = parse_airway(reference_airway(airway), grid, as_published=False, prune_mm=SPUR_MM)
-        files = {f"branches/{name}.csv": branches_csv(tree), f"branches/{name}.json": branches_json(tree)}
+        if np.count_nonzero(tree.skeleton_ids == tree.trachea) > LONGEST_TRACHEA:
+            return Found(flags=(*flags, TOO_ROUGH, *airway_remarks(airway, grid, n_branches=None)))
+        with np.errstate(invalid="ignore"):  # where nothing lies outside the mask there is no distance to it
+            files = {f"branches/{name}.csv": branches_csv(tree), f"branches/{name}.json": branches_json(tree)}
         for path, text in files.items():
             with replacing(out / path) as temporary:
                 temporary.write_bytes(text.encode())

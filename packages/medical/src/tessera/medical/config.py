@@ -10,7 +10,7 @@ from tessera.core.mask_config import MaskAugmentConfig
 from tessera.core.run_config import MaskTaskConfig, RunConfig
 from tessera.medical.model_config import PlainUNetConfig, ResidualUNetConfig, UMambaConfig
 from tessera.medical.network_config import AirwayNetConfig, HiFormerConfig, TubuleNetConfig
-from tessera.medical.planning.data_config import CTConfig, VolumeDataConfig
+from tessera.medical.planning.data_config import CTConfig, NormalisationConfig, VolumeDataConfig
 
 AIR_BELOW_HU = -320.0  # between lung (-500 and less) and soft tissue (-100 and more)
 
@@ -45,13 +45,17 @@ class AirwayConfig(RunConfig):
 
     @model_validator(mode="after")
     def _lungs_can_be_seen(self) -> Self:
-        scheme = self.data.normalisation[0] if self.data.normalisation else None
-        if not self.data.depth or scheme is None:
-            return self
-        seen = isinstance(scheme, CTConfig) and scheme.low < AIR_BELOW_HU < scheme.high and scheme.std > 0
-        if not seen:
+        schemes = self.data.normalisation
+        if self.data.depth and schemes is not None and air_edge(schemes[0]) is None:
             raise ValueError(
                 f"data.depth looks for lungs below {AIR_BELOW_HU:g} HU: data.normalisation must be one of "
                 "kind ct that does not clip there, such as low -1000 and high 600"
             )
         return self
+
+
+def air_edge(scheme: NormalisationConfig) -> float | None:
+    """What air is darker than after a normalisation; None where it leaves no such value."""
+    if isinstance(scheme, CTConfig) and scheme.low < AIR_BELOW_HU < scheme.high and scheme.std > 0:
+        return (AIR_BELOW_HU - scheme.mean) / scheme.std
+    return None

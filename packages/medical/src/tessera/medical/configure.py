@@ -10,7 +10,7 @@ import torch
 
 from tessera.core.data.manifest import Manifest
 from tessera.core.data.splits import Split
-from tessera.core.errors import DataError
+from tessera.core.errors import ConfigError, DataError
 from tessera.core.network import build_network
 from tessera.core.pipeline import get
 from tessera.medical.config import AirwayConfig, VolumeConfig
@@ -28,6 +28,7 @@ from tessera.medical.readers import VolumeReader
 ConfigT = TypeVar("ConfigT", VolumeConfig, AirwayConfig)
 
 WINDOWS = (7, 8, 6, 5, 4)  # sides of Swin's windows that are tried, the paper's first
+EXAMPLE_PATCH = 32  # voxels a side: two are left after the four halvings of the airway networks
 FULL_PRECISION = 2  # the plan's memory is that of 16-bit arithmetic
 SCALES = 16  # HiFormer's coarsest map is so much smaller than its input
 
@@ -38,7 +39,10 @@ def configure(config: ConfigT, manifest: Manifest, split: Split) -> ConfigT:
 
 
 def example(config: ConfigT) -> ConfigT:
-    """The same for a data set of tiny cubes, without reading any."""
+    """The same for a data set of tiny cubes, without reading any; a preset's patch is made small as well."""
+    if (patch := config.data.patch) is not None:
+        small = tuple(min(side, EXAMPLE_PATCH) for side in patch)
+        config = config.model_copy(update={"data": config.data.model_copy(update={"patch": small})})
     return _fit_network(plan_example(config))
 
 
@@ -81,17 +85,23 @@ def _measure(config: VolumeConfig | AirwayConfig, manifest: Manifest, training_g
 def _fit_network(config: ConfigT) -> ConfigT:
     """Sizes that a network's weights are bound to, from the planned patch."""
     model, patch = config.model, config.data.patch
-    if patch is None:
+    if patch is None or not isinstance(model, UMambaConfig | TubuleNetConfig | HiFormerConfig):
         return config
     inner: tuple[int, ...] = patch[3 - config.data.spatial_dims :]
     changes: dict[str, Any] = {}
-    if isinstance(model, UMambaConfig | TubuleNetConfig) and model.patch is None:
-        changes["model"] = model.model_copy(update={"patch": inner})
-    if isinstance(model, HiFormerConfig) and (model.patch is None or model.window is None):
-        window, inner = swin_size(inner, window=model.window)
+    if isinstance(model, HiFormerConfig):
+        window, inner = swin_size(model.patch or inner, window=model.window)
         changes["model"] = model.model_copy(update={"patch": inner, "window": window})
         changes["data"] = config.data.model_copy(update={"patch": (1, *inner)})
-    return config.model_copy(update=changes) if changes else config
+    elif model.patch is None:
+        changes["model"] = model.model_copy(update={"patch": inner})
+    elif model.patch != inner:
+        raise ConfigError(
+            f"the weights of this {model.kind} would be bound to other patches than the data's",
+            found=f"model.patch {model.patch}, data.patch {patch}",
+            hint="set model.patch to null: it follows from data.patch",
+        )
+    return config.model_copy(update=changes)
 
 
 def swin_size(patch: tuple[int, ...], *, window: int | None = None) -> tuple[int, tuple[int, ...]]:

@@ -62,6 +62,19 @@ class LabelSource:
         """The same labels on a grid of the same shape."""
         return replace(self, grid=grid)
 
+    def turned_like(self, image: VolumeGeometry) -> LabelSource:
+        """The same labels in the same place, their axes in the order and directions of an image's."""
+        axes, flips = self.grid.towards_ras()
+        upright = np.flip(self.labels.transpose(axes), tuple(np.flatnonzero(flips)))
+        grid = self.grid.canonical()
+        axes, flips = image.towards_ras()
+        for axis in np.flatnonzero(flips).tolist():
+            upright, grid = np.flip(upright, axis), grid.flip(axis)
+        back = tuple(int(axis) for axis in np.argsort(axes))
+        turned = grid.permute(back)
+        place = VolumeGeometry.of(turned.size, turned.matrix)
+        return replace(self, labels=upright.transpose(back), grid=place)
+
 
 def open_labels(path: Path) -> LabelSource:
     """Open a NIfTI, NRRD or MetaImage file of labels; refuses what are no labels."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from tessera.core.backbone_config import as_config_error
 from tessera.core.config import Config
 from tessera.core.errors import ConfigError
-from tessera.core.run_config import Fraction
 from tessera.medical.model_config import FROM_DATA, Size
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class AirwayNetConfig(Config):
     agreement: Literal["mean", "product", "min"] = Field(
         "mean", description="how the two answers about a pair of voxels become one"
     )
-    threshold: Fraction = Field(0.5, description="lowest score of a connected pair")
+    threshold: float = Field(0.5, gt=0.0, lt=1.0, description="lowest score of a connected pair")
 
     def build(self, in_channels: int, n_outputs: int, spatial_dims: int) -> nn.Module:
         """The network (B, in_channels, D, H, W) -> logits (B, 2, D, H, W)."""
@@ -77,7 +76,10 @@ class TubuleNetConfig(Config):
 
     kind: Literal["tubule"] = "tubule"
     patch: tuple[Size, ...] | None = Field(
-        None, min_length=3, max_length=3, description="voxels of every input; null: data.patch"
+        None,
+        min_length=3,
+        max_length=3,
+        description="voxels of every input, multiples of 16; null: data.patch",
     )
     recalibrate: bool = Field(True, description="weigh places and channels of every block")
     deep_supervision: bool = Field(True, description="coarser blocks answer as well in training")
@@ -93,7 +95,11 @@ class TubuleNetConfig(Config):
         _check_two(self.kind, n_outputs, spatial_dims)
         options = self.model_dump(exclude={"kind", "patch"})
         if self.patch is None:
-            raise ConfigError("the size of this tubule is not known yet", hint="give model.patch")
+            raise ConfigError(
+                "the size of this tubule is not known yet",
+                found="null for model.patch",
+                hint="give it, or leave it to Pipeline.configure, which takes data.patch",
+            )
         with as_config_error("this tubule cannot be built"):
             return TubuleNet(self.patch, extra_channels=in_channels - 1, **options)
 
@@ -106,6 +112,3 @@ def _check_two(kind: str, n_outputs: int, spatial_dims: int) -> None:
             expected="2 classes, 3 axes",
             hint="take pipeline volumes for more classes",
         )
-
-
-AirwayOnlyConfig = Annotated[AirwayNetConfig | TubuleNetConfig, Field(discriminator="kind")]

@@ -20,7 +20,7 @@ import numpy as np
 from tessera.core.data.case import Case, FileRef
 from tessera.core.data.geometry import Region
 from tessera.core.errors import DataError
-from tessera.medical.agreement import check_same_grid
+from tessera.medical.agreement import axis_codes, check_same_grid, same_place
 from tessera.medical.dicom_files import find_series, looks_like_dicom
 from tessera.medical.geometry import VolumeGeometry
 from tessera.medical.label_files import LabelSource, open_labels
@@ -102,12 +102,15 @@ class VolumeReader:
         return source
 
     def open_mask(self, case: Case, target: str) -> LabelSource:
-        """Open a case's label file, on the grid of its image."""
+        """Open a case's labels on the grid of its image; axes in another order are turned."""
         path = case.target_file(target).path
         if path is None:
             raise DataError(f"case {case.id} has labels without a local file", hint="run tessera fetch")
         image = image_grid(case)
         labels = open_labels(path)
+        if axis_codes(labels.grid) != axis_codes(image):
+            turned = labels.turned_like(image)
+            labels = turned if same_place(image, turned.grid) else labels
         check_same_grid(case.id, image, labels.grid, fix_affine=self.fix_affine)
         return labels.placed(image)
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tessera.core.data.case import Case
     from tessera.core.data.manifest import Manifest
 
+NAMED = 5  # failures in a remark
+
 
 def evaluate(
     bundle: Annotated[
@@ -33,6 +35,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Compute metrics with 95 % intervals (bootstrap over groups) on labelled cases."""
+    import json
     import tempfile
 
     from tessera.core.bundle.bundle import Bundle
@@ -56,7 +59,7 @@ def evaluate(
             result = evaluate_bundle(
                 opened, cases, target_name=name, out=folder, fold=fold or "", device=device
             )
-        failures = (folder / FAILURES_FILE).read_text(encoding="utf-8").strip() != "{}"
+        failures = json.loads((folder / FAILURES_FILE).read_text(encoding="utf-8"))
         difference = None if against is None else _difference(opened, folder, against)
     if as_json:
         typer.echo(result.to_json())
@@ -66,6 +69,9 @@ def evaluate(
         if difference is not None:
             typer.echo(difference)
     if failures:
+        shown = "; ".join(f"{name}: {cause}" for name, cause in list(failures.items())[:NAMED])
+        more = f"; and {len(failures) - NAMED} more" if len(failures) > NAMED else ""
+        remark(f"{len(failures)} cases could not be evaluated: {shown}{more}", quiet=quiet or as_json)
         raise typer.Exit(3)
 
 

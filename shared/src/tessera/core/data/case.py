@@ -100,6 +100,16 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class RemarkedSource(Source, Protocol):
+    """A ``Source`` with remarks on the whole of it, for a field whose windows need it prepared."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should know of it; they become flags of its prediction."""
+        ...
+
+
+@runtime_checkable
 class Reader(Protocol):
     """Finds and opens cases of one field."""
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 
 from tessera.core.data.cache import ArraySource
-from tessera.core.data.case import Case, FileRef, Reader, Source
+from tessera.core.data.case import Case, FileRef, Reader, RemarkedSource, Source
 from tessera.core.data.geometry import Geometry, Region
 from tessera.core.data.hashing import InputHasher
 from tessera.core.data.windows import WholeWindows, Windows
@@ -139,7 +139,7 @@ def read_case(
     if job.input_hash == job.known_hash:
         emit(Ended(job, unchanged=True))
         return
-    grid, source = _open(job.case, reader, windows)
+    grid, source, remarks = _open(job.case, reader, windows)
     try:
         schedule = Schedule(tuple(windows.plan(source.grid))) if plan is None else plan(source.grid)
         emit(Opened(job, grid, source.grid, schedule))
@@ -147,7 +147,7 @@ def read_case(
             sample = windows.read(source, region)
             input = sample["input"]
             _check_input(job.case, input, region, windows.input_shape)
-            emit(Window(job, index, input, tuple(sample.get("flags", ()))))
+            emit(Window(job, index, input, (*remarks, *sample.get("flags", ()))))
     finally:
         source.close()
     if stamp_of(job.case) != stamp:
@@ -158,13 +158,14 @@ def read_case(
     emit(Ended(job))
 
 
-def _open(case: Case, reader: Reader, windows: Windows) -> tuple[Geometry, Source]:
-    """The source's own grid, and what windows are cut from: the source, or all of it prepared."""
+def _open(case: Case, reader: Reader, windows: Windows) -> tuple[Geometry, Source, tuple[str, ...]]:
+    """The source's own grid, what windows are cut from (itself, or all of it prepared), and its remarks."""
     source = reader.open(case)
     if not (isinstance(windows, WholeWindows) and windows.cuts_prepared):
-        return source.grid, source
+        return source.grid, source, ()
+    remarks = source.remarks if isinstance(source, RemarkedSource) else ()
     try:
-        return source.grid, ArraySource(*windows.prepare(source))
+        return source.grid, ArraySource(*windows.prepare(source)), remarks
     finally:
         source.close()
 

@@ -55,10 +55,9 @@ def run(
 ) -> RunSummary:
     """Take all cases through the steps and write their outputs and tables below ``out``.
 
-    Goes on where an earlier run with the same bundle and options stopped. Outputs have the same bytes
-    whatever the order, the interruptions, the number of readers and the number of shards. Ctrl-C and a
-    disk that fills up end the run early with everything so far recorded; the summary says so. Cases that
-    were being worked on when a process died are tried first, one at a time.
+    Goes on where an earlier run with the same bundle and options stopped; what a process may have died of is
+    tried first, alone. Outputs have the same bytes whatever the order, the interruptions, the number of
+    readers and of shards. Ctrl-C and a full disk end the run with everything so far recorded.
 
     Args:
         steps: The parts of the prediction.
@@ -89,10 +88,9 @@ def run(
         out = shard_folder(out, shard)
     _prepare_folder(out, min_free_bytes)
     summary = RunSummary(out, startup_s=dict(steps.startup_s))
+    restart = restart and after is None
     with (
-        Ledger.open(
-            out, steps.identity, restart=restart and not after, accept_version=accept_version
-        ) as ledger,
+        Ledger.open(out, steps.identity, restart=restart, accept_version=accept_version) as ledger,
         FlightLog(out, continued=after is not None) as flight,
     ):
         with _early_ends(summary, out):
