@@ -36,9 +36,9 @@ class AirwayWindows(VolumeWindows):
         self.air_edge = air_edge(self.normalisation[0])
         if self.depth and self.air_edge is None:  # of a plan; the config has refused what a person gave
             raise ConfigError(
-                f"data.depth looks for lungs below {AIR_BELOW_HU:g} HU, which the planned normalisation clips",
+                f"data.depth looks for lungs below {AIR_BELOW_HU:g} HU, but the planned normalisation clips",
                 found=self.normalisation[0],
-                expected="kind ct, low below and high above that",
+                expected="kind ct, with low below and high above that",
                 hint="give data.normalisation, for instance [{kind: ct, low: -1000, high: 600, mean: -1000, "
                 "std: 1600}], or --set data.depth=false",
             )

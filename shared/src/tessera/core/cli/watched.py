@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import faulthandler
 import json
 import os
@@ -87,13 +88,19 @@ def _lines(pipe: int) -> Iterator[bytes]:
 
 
 def _obey(lines: Iterator[bytes], asked: threading.Event) -> None:
-    import _thread
-
     for line in lines:
         if line + b"\n" == INTERRUPT:
             asked.set()
-            _thread.interrupt_main()
+            _wake_main_thread()
     os._exit(1)  # nobody watches any more, and another run may begin at any moment
+
+
+def _wake_main_thread() -> None:
+    """Ctrl-C for the main thread, also while it waits for a lock, which a flag alone would not end."""
+    if sys.platform == "win32":
+        _thread.interrupt_main()
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 if __name__ == "__main__":
