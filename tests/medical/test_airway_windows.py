@@ -38,7 +38,7 @@ def source(image: NDArray[Any]) -> ArraySource:
 
 
 def chest() -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Two lungs, nine and seven voxels wide, from the first slice to the last one, in a body in air (I, J, K)."""
+    """Two lungs, nine and seven voxels wide, from the first slice to the last, in a body in air (I, J, K)."""
     volume = np.full((34, 24, 20), -1000.0, dtype=np.float32)
     volume[2:-2, 2:-2] = 40.0
     lungs = np.zeros(volume.shape, dtype=bool)

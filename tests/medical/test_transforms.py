@@ -23,8 +23,8 @@ DATA = {
     "normalisation": [{"kind": "as-stored"}],
 }
 KIDNEYS = ("background", "left_kidney", "right_kidney")
-ODDS = "rotation scaling noise blur brightness contrast low_resolution gamma gamma_inverted".split()
-VALUES = ODDS[2:]
+VALUES = ["noise", "blur", "brightness", "contrast", "low_resolution", "gamma", "gamma_inverted"]
+ODDS = ["rotation", "scaling", *VALUES]
 
 
 def only(*chosen: str, **augment: Any) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def test_mirrored_coordinates_run_the_other_way() -> None:
 
 
 def two_kidneys(rows: int) -> tuple[Tensor, Tensor]:
-    """(rows, 1, 8, 8, 8) and masks in the order superior, right, anterior: the left one has twice the voxels."""
+    """Images (rows, 1, 8, 8, 8) and masks, superior, right, anterior; the left kidney is twice the right."""
     mask = torch.zeros(rows, 8, 8, 8, dtype=torch.int64)
     mask[:, 2:6, 1:3, 3:5] = 1
     mask[:, 3:5, 5:7, 3:5] = 2
@@ -140,7 +140,7 @@ def test_slices_are_mirrored_in_their_own_plane() -> None:
 
 def test_a_side_without_a_partner_is_never_mirrored() -> None:
     config = fill_names(volumes(**{**only(), "mirror_axes": None}), ("background", "left_kidney"))
-    mask = (two_kidneys(64)[1] == 1).long()
+    mask = (two_kidneys(64)[1] == 1).long().roll(1, dims=1)
     _, masks = VolumeTransforms(config).on_input(mask[:, None].float(), mask, generator())
     assert not masks[:, :, 4:].any()
     assert (masks != mask).any(), "the other axes are mirrored"

@@ -14,7 +14,7 @@ from tessera.core.errors import ConfigError, DataError
 from tessera.core.network import build_network
 from tessera.core.pipeline import get
 from tessera.medical.config import AirwayConfig, VolumeConfig
-from tessera.medical.model_config import UMambaConfig
+from tessera.medical.model_config import PlainUNetConfig, ResidualUNetConfig, UMambaConfig
 from tessera.medical.network_config import AirwayNetConfig, HiFormerConfig, TubuleNetConfig
 from tessera.medical.planning.audit import audit_survival
 from tessera.medical.planning.configure import apply_plan, plan_volumes
@@ -30,7 +30,7 @@ ConfigT = TypeVar("ConfigT", VolumeConfig, AirwayConfig)
 WINDOWS = (7, 8, 6, 5, 4)  # sides of Swin's windows that are tried, the paper's first
 EXAMPLE_PATCH = 32  # voxels a side: two are left after the four halvings of the airway networks
 FULL_PRECISION = 2  # the plan's memory is that of 16-bit arithmetic
-SCALES = 16  # HiFormer's coarsest map is so much smaller than its input
+SCALES = 16  # the coarsest map of HiFormer and of the airway networks is so much smaller than its input
 
 
 def configure(config: ConfigT, manifest: Manifest, split: Split) -> ConfigT:
@@ -88,25 +88,33 @@ def _measure(config: VolumeConfig | AirwayConfig, manifest: Manifest, training_g
 
 
 def _fit_network(config: ConfigT) -> ConfigT:
-    """Sizes that a network's weights are bound to, from the planned patch."""
+    """Sizes that a network's weights are bound to, from the patch, and the patch as the network needs it."""
     model, patch = config.model, config.data.patch
-    if patch is None or not isinstance(model, UMambaConfig | TubuleNetConfig | HiFormerConfig):
+    if patch is None or isinstance(model, PlainUNetConfig | ResidualUNetConfig):
         return config
-    inner: tuple[int, ...] = patch[3 - config.data.spatial_dims :]
-    changes: dict[str, Any] = {}
+    flat = 3 - config.data.spatial_dims
+    inner: tuple[int, ...] = patch[flat:]
     if isinstance(model, HiFormerConfig):
         window, inner = swin_size(model.patch or inner, window=model.window)
-        changes["model"] = model.model_copy(update={"patch": inner, "window": window})
-        changes["data"] = config.data.model_copy(update={"patch": (1, *inner)})
-    elif model.patch is None:
-        changes["model"] = model.model_copy(update={"patch": inner})
-    elif model.patch != inner:
-        raise ConfigError(
-            f"the weights of this {model.kind} would be bound to other patches than the data's",
-            found=f"model.patch {model.patch}, data.patch {patch}",
-            hint="set model.patch to null: it follows from data.patch",
-        )
-    return config.model_copy(update=changes)
+        model = model.model_copy(update={"patch": inner, "window": window})
+    elif isinstance(model, AirwayNetConfig | TubuleNetConfig):
+        inner = pooled_size(inner)
+    if isinstance(model, UMambaConfig | TubuleNetConfig):
+        if model.patch not in (None, inner):
+            raise ConfigError(
+                f"the weights of this {model.kind} would be bound to other patches than the data's",
+                found=f"model.patch {model.patch}, data.patch {patch[:flat] + inner}",
+                hint="set model.patch to null: it follows from data.patch",
+            )
+        model = model.model_copy(update={"patch": inner})
+    data = config.data.model_copy(update={"patch": patch[:flat] + inner})
+    return config.model_copy(update={"model": model, "data": data})
+
+
+def pooled_size(patch: tuple[int, ...]) -> tuple[int, ...]:
+    """The patch enlarged for four halvings that leave more than one value, which an instance norm needs."""
+    sides = tuple(math.ceil(n / SCALES) * SCALES for n in patch)
+    return sides if max(sides) > SCALES else (*sides[:-1], 2 * SCALES)
 
 
 def swin_size(patch: tuple[int, ...], *, window: int | None = None) -> tuple[int, tuple[int, ...]]:
