@@ -42,6 +42,15 @@ def ambient_seed(seed: int) -> Iterator[None]:
         yield
 
 
+def fill_zeros(network: Network) -> None:
+    """Give parameters that begin at zero small values: a norm's scale of zero lets no gradient through."""
+    generator = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if not parameter.any():
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+
+
 def weighed_answers(network: Network, input: Tensor) -> Tensor:
     """A sum of all answers, each number with a weight of its own: norms hide what is the same all over."""
     generator = torch.Generator().manual_seed(4)

@@ -111,6 +111,8 @@ def train_one(
         logger.warning(warning)
     if pipeline.configure and not resume:
         config = pipeline.resolve("configure")(config, manifest, split)
+    if not (out / PLAN_FILE).exists() and (resume or not (out / CONFIG).exists()):
+        _write_plan(out, plan, manifest)  # before the first step: a killed run is resumed by its folder
     run = fit(
         config,
         pipeline,
@@ -122,7 +124,6 @@ def train_one(
         budget_s=plan.budget_s,
         progress=progress,
     )
-    _write_plan(out, plan, manifest)
     return finish(run, pipeline, manifest, split)
 
 

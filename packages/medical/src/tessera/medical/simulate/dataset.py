@@ -12,7 +12,7 @@ from tessera.core.config import merge, validate
 from tessera.core.data.case import Case, FileRef
 from tessera.core.data.dataset_info import DatasetInfo
 from tessera.core.data.manifest import Manifest
-from tessera.core.errors import ConfigError
+from tessera.core.data.simulated import check_request
 from tessera.medical.simulate.airway_config import AirwayConfig
 from tessera.medical.simulate.phantom import Phantom, simulate_phantom, truth_of
 from tessera.medical.simulate.scan_files import write_dicom_series, write_json, write_nifti
@@ -49,10 +49,7 @@ def simulate_airway(
         progress: Called with (done, n).
     """
     config = validate(AirwayConfig, values or {}, source="airway")
-    if n < 1 or seed < 0:
-        raise ConfigError(
-            "cannot simulate these phantoms", found=f"n={n}, seed={seed}", expected="n >= 1, seed >= 0"
-        )
+    check_request("phantoms", n=n, seed=seed)
     cases = []
     for index in range(n):
         cases.append(_write_case(out, index, seed=seed, config=config))
