@@ -128,6 +128,7 @@ def test_a_disk_that_takes_no_file_stops_nothing(tmp_path: Path) -> None:
     log = FlightLog(tmp_path)
     with log.working(["a"]):
         log.ended("a", "ok")
+    assert list((tmp_path / IN_FLIGHT).iterdir()) == []
 
 
 @given(st.lists(st.tuples(st.sampled_from(["begun", "paused", "ended"]), st.integers(0, 3)), max_size=30))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import stat
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import soundfile
 from tessera.audio.geometry import TimeAxis
 from tessera.core.data.case import Case, FileRef
 from tessera.core.data.geometry import Region
+from tessera.core.data.walk import walk_files
 from tessera.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -159,23 +159,11 @@ class SoundSource:
 
 
 def _recordings(folder: Path) -> Iterator[Path]:
-    """Files that are named like recordings, links to folders followed once."""
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, onerror=_not_listed, followlinks=True):
-        place = os.path.realpath(parent)
-        if place in seen:
-            folders.clear()
-            continue
-        seen.add(place)
-        folders.sort()
-        for name in names:
-            # macOS leaves a ._x.wav, which is no sound, beside x.wav on foreign disks
-            if name.lower().endswith(SUFFIXES) and not name.startswith("._"):
-                yield Path(parent, name)
-
-
-def _not_listed(error: OSError) -> None:
-    log.warning("the folder %s is left out: %s", error.filename, error.strerror)
+    """Files that are named like recordings."""
+    for file in walk_files(folder):
+        # macOS leaves a ._x.wav, which is no sound, beside x.wav on foreign disks
+        if file.name.lower().endswith(SUFFIXES) and not file.name.startswith("._"):
+            yield file
 
 
 def _case(file: Path, name: str) -> Case:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from tessera.core.data.case import Case, FileRef
 from tessera.core.data.geometry import Region
+from tessera.core.data.walk import walk_files
 from tessera.core.errors import DataError
 from tessera.medical.agreement import axis_codes, check_same_grid, same_place
 from tessera.medical.dicom_files import find_series, looks_like_dicom
@@ -74,7 +75,7 @@ class VolumeReader:
             return _one_file(path)
         if not path.is_dir():
             raise DataError(f"there is no file or folder {path}", hint="check the spelling of the path")
-        files = list(_files(path))
+        files = [file for file in walk_files(path) if not file.name.startswith(".")]
         volumes = [file for file in files if is_volume_file(file)]
         others = [file for file in files if not is_volume_file(file) and looks_like_dicom(file)]
         cases = [_case(file, file.relative_to(path).as_posix()) for file in volumes]
@@ -210,22 +211,3 @@ def _detached(file: Path) -> Path | None:
         return None
     path = file.parent / os.fsdecode(match[1]) if match else None
     return path if path is not None and path.is_file() else None
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder, links to folders followed once; hidden files are left out."""
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, onerror=_not_listed, followlinks=True):
-        place = os.path.realpath(parent)
-        if place in seen:
-            folders.clear()
-            continue
-        seen.add(place)
-        folders.sort()
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(parent, name)
-
-
-def _not_listed(error: OSError) -> None:
-    log.warning("the folder %s is left out: %s", error.filename, error.strerror)
