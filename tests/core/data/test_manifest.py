@@ -139,8 +139,12 @@ def test_tags_numbers_and_missing_values_survive(tmp_path: Path) -> None:
     targets = {
         "heard": TargetSpec(kind="tags", classes=("rain", "wind")),
         "rt60": TargetSpec(kind="number", unit="s", partial=True),
+        "size": TargetSpec(kind="numbers", classes=("height", "width"), unit="m", partial=True),
     }
-    values: list[dict[str, Target]] = [{"heard": ("wind", "rain"), "rt60": 0.1 + 0.2}, {"heard": ()}]
+    values: list[dict[str, Target]] = [
+        {"heard": ("wind", "rain"), "rt60": 0.1 + 0.2, "size": (1 / 3, 4.0)},
+        {"heard": ()},
+    ]
     cases = [
         Case(id=name, files={"file": FileRef(path=tmp_path / f"{name}.bin")}, targets=value, group=name)
         for name, value in zip("xy", values, strict=True)

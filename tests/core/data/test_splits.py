@@ -149,6 +149,15 @@ def test_numbers_are_balanced_by_their_size() -> None:
     assert np.abs(np.asarray(means) - 49.5).max() < 6  # a random fifth misses by more in 1 of 3 draws
 
 
+def test_several_numbers_are_balanced_each_by_its_size() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.permuted(np.tile(np.arange(100.0), (2, 1)), axis=1).T
+    cases = [case(f"c{i:03d}", f"g{i:03d}", tuple(row)) for i, row in enumerate(values.tolist())]
+    test = make_split(cases, n_folds=5, val_fraction=0.2, target="label").cases(cases, "test")
+    means = np.mean([item.targets["label"] for item in test], axis=0)  # type: ignore[arg-type]
+    assert np.abs(means - 49.5).max() < 6
+
+
 def test_tags_are_balanced_one_by_one() -> None:
     cases = [case(f"c{i:02d}", f"g{i:02d}", ("rain",) if i % 4 == 0 else ()) for i in range(40)]
     for fold in fold_names(cases, 5):

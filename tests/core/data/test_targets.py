@@ -62,6 +62,7 @@ def test_a_plain_text_is_not_taken_for_tags_letter_by_letter() -> None:
     [
         {"kind": "class"},
         {"kind": "number", "classes": ("a",)},
+        {"kind": "numbers"},
         {"kind": "class", "classes": ("a", "a")},
         {"kind": "tags", "classes": ("a|b",)},
         {"kind": "class", "classes": ("",)},
@@ -78,3 +79,12 @@ def test_digits_and_no_stay_names_through_yaml() -> None:
     read = TargetSpec.model_validate(loads_yaml("kind: class\nclasses: [0, 1, no, 12:30]"))
     assert read.classes == ("0", "1", "no", "12:30")
     assert TargetSpec.model_validate(loads_yaml(dump_yaml(read.model_dump(mode="json")))) == read
+
+
+def test_several_numbers_are_encoded_in_the_order_of_their_names() -> None:
+    spec = TargetSpec(kind="numbers", classes=("omega", "sigma"))
+    assert n_outputs(spec) == 4
+    assert encode_target(spec, (0.25, 3)).tolist() == [0.25, 3.0]
+    for wrong in ((0.25,), 0.25, "0.25|3", (0.25, float("nan"))):
+        with pytest.raises(DataError, match=r"omega, sigma|nan"):
+            encode_target(spec, wrong)

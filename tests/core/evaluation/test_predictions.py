@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tessera.core.errors import DataError
 from tessera.core.evaluation import (
     ClassPredictions,
+    ManyValuePredictions,
     Task,
     ValuePredictions,
     pool,
@@ -189,3 +190,32 @@ def test_a_damaged_table_is_refused_by_name(text: str, task: Task, named: str, t
         read_predictions(path, task=task)
     assert named in str(caught.value)
     assert "p.csv" in str(caught.value)
+
+
+def many(std: bool = True) -> ManyValuePredictions:
+    target, mean = np.array([[0.1, 10.0], [0.3, 30.0]]), np.array([[0.2, 11.0], [0.3, 1 / 3]])
+    spread = np.array([[0.1, 1.0], [0.2, 2.0]]) if std else None
+    return ManyValuePredictions(["a", "b"], ["g", "h"], target, mean, ["x", "y_z"], spread, fold=["1", "2"])
+
+
+@pytest.mark.parametrize("std", [True, False])
+def test_several_numbers_survive_the_table_to_the_last_bit(std: bool, tmp_path: Path) -> None:
+    subject = many(std)
+    write_predictions(subject, tmp_path / "p.csv")
+    found = read_predictions(tmp_path / "p.csv", task="regression")
+    assert isinstance(found, ManyValuePredictions)
+    assert (found.case_id, found.group, found.fold, found.names) == (
+        ("a", "b"),
+        ("g", "h"),
+        ("1", "2"),
+        ("x", "y_z"),
+    )
+    np.testing.assert_array_equal(found.mean, subject.mean)
+    np.testing.assert_array_equal(found.target, subject.target)
+    assert (found.std is None) is not std
+    assert pool([take(found, [0]), take(found, [1])]).of("y_z").mean.tolist() == [11.0, 1 / 3]
+
+
+def test_a_number_that_is_not_finite_is_named_by_its_case() -> None:
+    with pytest.raises(DataError, match="'b'"):
+        ManyValuePredictions(["a", "b"], ["a", "b"], np.ones((2, 2)), np.array([[1.0, 2], [3, np.nan]]), "xy")

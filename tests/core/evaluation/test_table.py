@@ -11,6 +11,7 @@ from tessera.core.evaluation import (
     ClassPredictions,
     Estimate,
     Evaluation,
+    ManyValuePredictions,
     ValuePredictions,
     evaluate,
     format_estimate,
@@ -111,3 +112,15 @@ def test_an_estimate_is_written_with_its_interval_or_its_reason() -> None:
     assert format_estimate(undefined) == "undefined (no cases)"
     alone = Estimate(0.5, np.nan, np.nan, 0.95, 1000, reason="no interval from fewer than two groups")
     assert format_estimate(alone) == "0.500 (no interval from fewer than two groups)"
+
+
+def test_several_numbers_are_measured_one_by_one_and_by_their_mean_r2() -> None:
+    rng = np.random.default_rng(0)
+    names, target = [f"c{i}" for i in range(20)], rng.normal(size=(20, 2))
+    mean = target + rng.normal(size=(20, 2)) * [0.1, 0.5]
+    subject = ManyValuePredictions(names, names, target, mean, ["x", "y"], np.full((20, 2), 0.3))
+    found = evaluate(subject, n_resamples=50, seed=1).metrics
+    assert found["rmse_x"] == evaluate(subject.of("x"), n_resamples=50, seed=1).metrics["rmse"]
+    assert found["r2"].value == pytest.approx((found["r2_x"].value + found["r2_y"].value) / 2)
+    assert found["r2"].low < found["r2"].value < found["r2"].high
+    assert {"coverage_68_x", "coverage_95_y"} < set(found)

@@ -18,7 +18,7 @@ import pytest
 from tessera.core.config import dump_yaml
 from tessera.core.data.case import Case, FileRef
 from tessera.core.errors import DataError
-from tessera.core.evaluation.predictions import ClassPredictions, ValuePredictions
+from tessera.core.evaluation.predictions import ClassPredictions, ManyValuePredictions, ValuePredictions
 from tessera.core.evaluation.predictions_csv import write_predictions
 from tessera.core.evaluation.table import evaluate
 from tessera.core.inference.ledger import Identity, Ledger, Row
@@ -130,9 +130,9 @@ def _card(classes: Sequence[str], *, simulated: bool, kind: str) -> dict[str, ob
         "format": 1,
         "pipeline": "sound",
         "preset": "m5",
-        "task": "regression" if kind == "number" else "classification",
+        "task": "regression" if "number" in kind else "classification",
         "target_name": "label",
-        "target": {"kind": kind, "classes": list(classes), "unit": "mm" if kind == "number" else None},
+        "target": {"kind": kind, "classes": list(classes), "unit": "mm" if "number" in kind else None},
         "inputs": "Recordings, full scale = 1.",
         "input_shape": [1, 16000],
         "members": 1,
@@ -182,6 +182,17 @@ def make_run(
         truth = rng.uniform(0, 50, n)
         predictions = ValuePredictions(  # type: ignore[assignment]
             predictions.case_id, predictions.group, truth, truth + rng.normal(0, 3, n), np.full(n, 3.0)
+        )
+    if kind == "numbers":
+        rng = np.random.default_rng(1)
+        many = rng.uniform(0, 50, (n, len(classes)))
+        predictions = ManyValuePredictions(  # type: ignore[assignment]
+            predictions.case_id,
+            predictions.group,
+            many,
+            many + rng.normal(0, 3, many.shape),
+            classes,
+            many * 0 + 3,
         )
     write_predictions(predictions, folder / "predictions.csv")
     evaluation = evaluate(predictions, n_resamples=50, seed=0)

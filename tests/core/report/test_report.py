@@ -262,6 +262,25 @@ def test_regression_shows_truth_against_prediction_with_its_unit(new_run: Callab
     assert float(first["absolute error"]) == max(abs(float(r["target"]) - float(r["mean"])) for r in stored)
 
 
+def test_several_numbers_are_shown_one_by_one_and_the_worst_case_by_its_worst_number(
+    new_run: Callable[..., Path],
+) -> None:
+    folder = new_run(kind="numbers", classes=("omega", "sigma"))
+    html = text_of(Report(folder).write().read_text(encoding="utf-8"))
+    assert "true sigma is inside" in html
+    assert "coverage 68 omega" in html
+    stored = read_csv(folder / "predictions.csv")
+    for name in ("omega", "sigma"):
+        drawn = read_csv(folder / f"report/agreement_{name}.csv")
+        assert [float(r["predicted"]) for r in drawn] == [float(r[f"mean_{name}"]) for r in stored]
+    truth = {n: np.array([float(r[f"target_{n}"]) for r in stored]) for n in ("omega", "sigma")}
+    errors = [
+        np.abs(np.array([float(r[f"mean_{n}"]) for r in stored]) - truth[n]) / truth[n].std() for n in truth
+    ]
+    worst = stored[int(np.max(errors, axis=0).argmax())]["case_id"]
+    assert read_csv(folder / "report/cases.csv")[0]["case"] == worst
+
+
 def test_predictions_are_counted_by_status_with_the_cause_of_each_failure(shown_predictions: Path) -> None:
     text = text_of((shown_predictions / "report.html").read_text(encoding="utf-8"))
     assert "30 of 32 2 failed, 1 suspicious" in text

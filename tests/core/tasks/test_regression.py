@@ -12,7 +12,7 @@ from torch import nn
 from tessera.core.network import GaussianScale, Network, bounded
 from tessera.core.run_config import OptimConfig
 from tessera.core.tasks.gather import CaseRows
-from tessera.core.tasks.regression import Regression
+from tessera.core.tasks.regression import MomentRegression, Regression
 
 OPTIONS: dict[str, Any] = {"optim": OptimConfig(), "total_steps": 10}
 TASK = Regression(Network(nn.Identity(), nn.Identity()), **OPTIONS)
@@ -87,3 +87,42 @@ def test_mae_and_r_squared_are_those_of_scikit_learn_over_cases() -> None:
 def test_r_squared_is_undefined_where_all_targets_are_equal() -> None:
     rows = CaseRows(np.array(["a", "b"]), np.zeros((2, 2), np.float32), np.ones(2, np.float32))
     assert math.isnan(TASK.metrics(rows)["val_r2"])
+
+
+def test_several_numbers_cost_the_mean_of_what_each_costs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    output, target = torch.randn(6, 4, generator=generator), torch.randn(6, 2, generator=generator)
+    together = TASK.losses(output, target, "train")["gaussian_nll"]
+    each = [TASK.losses(output[:, [i, i + 2]], target[:, i], "train")["gaussian_nll"] for i in (0, 1)]
+    assert torch.allclose(together, (each[0] + each[1]) / 2)
+
+
+def test_each_of_several_numbers_is_scaled_by_its_own_spread() -> None:
+    targets = torch.tensor([[1.0, 100.0], [3.0, 300.0]])
+    scale = GaussianScale((2,))
+    scale.fit(targets)
+    found = scale(torch.tensor([[1.0, -1.0, 0.0, 0.0]]))[0]
+    assert found.tolist() == pytest.approx([3.0, 100.0, 0.0, 2 * math.log(100.0)])
+
+
+def test_metrics_of_several_numbers_are_means_over_them() -> None:
+    target = np.array([[0.0, 0.0], [1.0, 10.0], [2.0, 20.0]], dtype=np.float32)
+    mean = np.array([[0.0, 5.0], [1.0, 5.0], [2.0, 5.0]], dtype=np.float32)
+    rows = CaseRows(np.array(["a", "b", "c"]), np.concatenate([mean, mean * 0], axis=1), target)
+    expected = sklearn.metrics.r2_score(target, mean, multioutput="uniform_average")
+    assert TASK.metrics(rows)["val_r2"] == pytest.approx(expected)
+    assert TASK.metrics(rows)["val_mae"] == pytest.approx(float(np.abs(target - mean).mean()))
+
+
+def test_the_moments_loss_is_the_published_one_in_units_of_the_spread_and_ignores_rows_of_no_weight() -> None:
+    scale = GaussianScale((1,))  # shift 0, scale 1
+    task = MomentRegression(Network(nn.Identity(), nn.Identity(), scale), eps=1e-12, **OPTIONS)
+    log_variance = 2 * math.log(0.2)
+    output = torch.tensor([[0.1, log_variance], [-0.3, log_variance], [9.0, 0.0]])
+    weight = torch.tensor([1.0, 1.0, 0.0])
+    loss = task.weighed_losses(output, torch.zeros(3, 1), "train", weight)["moments"]
+    assert loss.tolist() == pytest.approx([-9.372859] * 3, abs=1e-5)
+    scale.scale.fill_(10.0)
+    wider = torch.cat([output[:, :1] * 10, output[:, 1:] + 2 * math.log(10.0)], dim=1)
+    again = task.weighed_losses(wider, torch.zeros(3, 1), "train", weight)["moments"]
+    assert again.tolist() == pytest.approx(loss.tolist(), abs=1e-5)

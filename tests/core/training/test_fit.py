@@ -53,12 +53,15 @@ def test_one_batch_is_learnt_by_heart(bench: Workbench) -> None:
 
 @pytest.mark.parametrize(
     ("target", "values"),
-    [("tags", {"val_loss", "val_auroc", "val_macro_f1"}), ("period", {"val_loss", "val_mae", "val_r2"})],
+    [
+        ("tags", {"val_loss", "val_auroc", "val_macro_f1"}),
+        ("period", {"val_loss", "val_mae", "val_r2"}),
+        ("shape", {"val_loss", "val_mae", "val_r2"}),
+    ],
 )
 def test_tags_and_numbers_train_too(bench: Workbench, target: str, values: set[str]) -> None:
-    config = synthetic_config(
-        data={"target": target}, task={"sampling": "balanced"} if target == "tags" else {}
-    )
+    task = {"tags": {"sampling": "balanced"}, "shape": {"loss": "moments"}}.get(target, {})
+    config = synthetic_config(data={"target": target}, task=task)
     run = bench.fit("run", config)
     row = read_metrics(run.folder / "metrics.csv")[-1]
     assert values < row.keys()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -87,29 +86,33 @@ class Network(nn.Module):
 
 
 class GaussianScale(nn.Module):
-    """Mean and log variance (B, 2) of a standardised target -> those in the target's own unit.
+    """Means and log variances (B, 2 P) of P standardised targets -> those in the targets' own units.
 
     A network begins near mean 0 and variance 1; targets in decibels or milliseconds do not.
+
+    Args:
+        shape: Of one target: () of a number, (P,) of several.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shape: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.shift: Tensor
         self.scale: Tensor
-        self.register_buffer("shift", torch.zeros(()))
-        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("shift", torch.zeros(shape))
+        self.register_buffer("scale", torch.ones(shape))
 
     def fit(self, target: Tensor) -> None:
-        """Take mean and standard deviation of the training targets (N,)."""
-        spread = float(target.double().std(correction=0))
-        self.shift.fill_(float(target.double().mean()))
-        self.scale.fill_(spread if spread > 0 and math.isfinite(spread) else 1.0)
+        """Take mean and standard deviation of the training targets (N,) or (N, P)."""
+        spread = target.double().std(dim=0, correction=0)
+        usable = (spread > 0) & spread.isfinite()
+        self.shift.copy_(target.double().mean(dim=0))
+        self.scale.copy_(torch.where(usable, spread, 1.0))
 
     def forward(self, raw: Tensor) -> Tensor:
-        """(B, 2) -> (B, 2)."""
-        mean = raw[:, :1] * self.scale + self.shift
-        log_variance = bounded(raw[:, 1:]) + 2 * self.scale.log()
-        return torch.cat([mean, log_variance], dim=1)
+        """(B, 2 P) -> (B, 2 P)."""
+        mean, log_variance = raw.chunk(2, dim=1)
+        mean = mean * self.scale + self.shift
+        return torch.cat([mean, bounded(log_variance) + 2 * self.scale.log()], dim=1)
 
 
 def bounded(log_variance: Tensor) -> Tensor:
@@ -121,6 +124,6 @@ def bounded(log_variance: Tensor) -> Tensor:
 def build_network(pipeline: Pipeline, config: Any, target: TargetSpec) -> Network:
     """A pipeline's network for a target, with initial weights from torch's generator."""
     network: Network = pipeline.resolve("network")(config, n_outputs=n_outputs(target))
-    if target.kind == "number":
-        network.output = GaussianScale()
+    if target.is_measured:
+        network.output = GaussianScale((len(target.classes),) if target.kind == "numbers" else ())
     return network

@@ -74,8 +74,18 @@ def _kind_of_name(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
+class MomentLossConfig(Config):
+    """Numbers: mean and standard deviation of the posterior, as moment networks learn them.
+
+    Its value is that of a batch as a whole, so compare runs with the same batch size.
+    """
+
+    kind: Literal["moments"] = "moments"
+    eps: float = Field(1e-8, gt=0.0, description="keeps a batch that is fitted exactly from minus infinity")
+
+
 LossConfig = Annotated[
-    LikelihoodConfig | BiasLossConfig | MarginLossConfig | DiceCrossEntropyConfig,
+    LikelihoodConfig | BiasLossConfig | MarginLossConfig | MomentLossConfig | DiceCrossEntropyConfig,
     Field(discriminator="kind"),
     BeforeValidator(_kind_of_name),
 ]

@@ -167,8 +167,9 @@ class Card(Config):
 
 
 def _describe(name: str, target: TargetSpec) -> str:
-    if target.kind == "number":
-        return f"{name}: a number with its uncertainty{f' in {target.unit}' if target.unit else ''}"
+    if target.is_measured:
+        what = "a number" if target.kind == "number" else f"the numbers {', '.join(target.classes)}, each"
+        return f"{name}: {what} with its uncertainty{f' in {target.unit}' if target.unit else ''}"
     kind = {"class": "one of", "tags": "any of", "mask": "for each element one of"}[target.kind]
     return f"{name}: {kind} {', '.join(target.classes)}"
 

@@ -30,7 +30,7 @@ class FileRef:
     bytes: int | None = None
 
 
-Target = str | int | float | tuple[str, ...] | FileRef
+Target = str | int | float | tuple[str, ...] | tuple[float, ...] | FileRef
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Case:
         id: Unique in its manifest or folder; used in file names of outputs.
         files: Role (``audio``, ``image``) to file or files.
         select: Which part of the files this case is (HDU, series UID, time span).
-        targets: Name to known value: a class, a tuple of tags, a number, or a file.
+        targets: Name to known value: a class, a tuple of tags, a number or a tuple of them, or a file.
         group: What must not be split between training and test (recording, patient).
         split: The official fold or part, empty when there is none.
         meta: Anything else, as text.

@@ -16,18 +16,26 @@ def strata(values: Sequence[Target | None]) -> npt.NDArray[np.float64]:
     """What is to be balanced, one row a case: (N, S) counts; the first column counts the case itself.
 
     Args:
-        values: A class, a tuple of tags or a number a case; ``None`` balances nothing but the counts.
+        values: A class, a tuple of tags, a number or a tuple of numbers a case; ``None`` balances nothing but
+            the counts.
     """
-    numbers = [v for v in values if isinstance(v, int | float)]
-    edges = np.quantile(numbers, np.linspace(0, 1, _QUANTILES + 1)[1:-1]) if numbers else np.empty(0)
-    names: list[tuple[str, ...]] = []
-    for value in values:
-        if isinstance(value, tuple):
-            names.append(value or ("(none)",))
-        elif isinstance(value, int | float):
-            names.append((str(np.searchsorted(edges, value)),))
-        else:
-            names.append((value,) if isinstance(value, str) else ())
+    names: list[tuple[str, ...]] = [()] * len(values)
+    measured: dict[int, tuple[float, ...]] = {}
+    for row, value in enumerate(values):
+        if isinstance(value, int | float):
+            measured[row] = (value,)
+        elif isinstance(value, tuple):
+            numbers = tuple(part for part in value if not isinstance(part, str))
+            if numbers:
+                measured[row] = numbers
+            else:
+                names[row] = tuple(map(str, value)) or ("(none)",)
+        elif isinstance(value, str):
+            names[row] = (value,)
+    for place, column in enumerate(zip(*measured.values(), strict=True)):
+        edges = np.quantile(column, np.linspace(0, 1, _QUANTILES + 1)[1:-1])
+        for row, number in zip(measured, column, strict=True):
+            names[row] += (f"{place} {np.searchsorted(edges, number)}",)
     columns = {name: column + 1 for column, name in enumerate(sorted({n for row in names for n in row}))}
     table = np.zeros((len(values), len(columns) + 1))
     table[:, 0] = 1.0

@@ -88,3 +88,8 @@ def check_trainable(cases: Sequence[Case], name: str, spec: TargetSpec) -> None:
             )
     elif spec.kind == "number" and len(set(values)) < 2:
         raise DataError(f"target {name} is the same number in every case", found=values[0])
+    elif spec.kind == "numbers":
+        columns = zip(*(value for value in values if isinstance(value, tuple)), strict=True)
+        constant = [part for part, column in zip(spec.classes, columns, strict=True) if len(set(column)) < 2]
+        if constant:
+            raise DataError(f"target {name}: {listing(constant)} is the same number in every case")

@@ -180,9 +180,10 @@ def parse_target(spec: TargetSpec, text: str, *, where: str, case_id: str, name:
     value: Target = text
     if spec.kind == "tags":
         value = tuple(text.split(TAG_SEPARATOR)) if text else ()
-    elif spec.kind == "number":
+    elif spec.is_measured:
         try:
-            value = float(text)
+            numbers = tuple(float(part) for part in text.split(TAG_SEPARATOR))
+            value = numbers if spec.kind == "numbers" else numbers[0] if len(numbers) == 1 else text
         except ValueError:
             value = text
     try:
@@ -282,7 +283,7 @@ def target_text(value: Target | None) -> str:
     """A target's value as a cell."""
     if value is None:
         return ""
-    return TAG_SEPARATOR.join(value) if isinstance(value, tuple) else _scalar_text(value)
+    return TAG_SEPARATOR.join(map(_scalar_text, value)) if isinstance(value, tuple) else _scalar_text(value)
 
 
 def _scalar_text(value: Any) -> str:

@@ -244,8 +244,13 @@ def check_classes(cases: Sequence[Case], split: Split, target: str) -> list[str]
     for case in cases:
         value = case.targets.get(target)
         if isinstance(value, str | tuple):
+            names = {
+                name for name in ((value,) if isinstance(value, str) else value) if isinstance(name, str)
+            }
+            if value and not names:
+                continue  # measured numbers
             kinds.add(type(value))
-            present[split.roles.get(case.id, "unused")] |= set((value,) if isinstance(value, str) else value)
+            present[split.roles.get(case.id, "unused")] |= names
     if not kinds:
         return []
     everything = set().union(*(present[role] for role in _PARTS))

@@ -1,4 +1,4 @@
-"""What is known of a case as numbers: a class, a set of tags, a measured number, or a mask (no torch)."""
+"""What is known of a case as numbers: a class, tags, one measured number or several, or a mask (no torch)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ TAG_SEPARATOR = "|"
 class TargetSpec(Config):
     """One target column of a manifest."""
 
-    kind: Literal["class", "tags", "number", "mask"] = Field(
+    kind: Literal["class", "tags", "number", "numbers", "mask"] = Field(
         description="class: exactly one; tags: any number of them, none too; number: a measured value; "
-        "mask: a file with one class an element"
+        "numbers: several of them, which are learnt together; mask: a file with one class an element"
     )
     classes: tuple[str, ...] = Field(
         (),
-        description="class, tags and mask: the names, in the network's order; a mask's elements hold the "
-        "place in this list, and the first name is the background",
+        description="class, tags, numbers, mask: the names, in the network's order; a mask's elements hold "
+        "the place in this list, and the first name is the background",
     )
-    unit: str = Field("", description="number: unit of the value, for instance s or dB")
+    unit: str = Field("", description="number and numbers: unit of the values, for instance s or dB")
     partial: bool = Field(
         False, description="cases may lack the value (empty cell); they are left out of training"
     )
@@ -50,7 +50,8 @@ class TargetSpec(Config):
                 raise ValueError("a number has no classes")
             return self
         if not self.classes:
-            raise ValueError(f"kind {self.kind} needs the list of classes")
+            what = "names" if self.kind == "numbers" else "classes"
+            raise ValueError(f"kind {self.kind} needs the list of {what}")
         for name in self.classes:
             if not name or name != name.strip() or TAG_SEPARATOR in name:
                 raise ValueError(f"'{name}' cannot be a class: empty, outer spaces or '{TAG_SEPARATOR}'")
@@ -63,13 +64,21 @@ class TargetSpec(Config):
             raise ValueError("tags cannot be partial: an empty cell means that no tag applies")
         return self
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether the values are measured numbers, so that there is no class to tell from others."""
+        return self.kind in ("number", "numbers")
+
 
 def n_outputs(spec: TargetSpec) -> int:
-    """Width K of the network's raw output; a number takes two, its mean and log variance.
+    """Width K of the network's raw output.
 
-    A mask has K values an element, the background's among them.
+    P numbers take 2 P: their means, then their log variances. A mask has K values an element, the
+    background's among them.
     """
-    return 2 if spec.kind == "number" else len(spec.classes)
+    if spec.is_measured:
+        return 2 * (len(spec.classes) or 1)
+    return len(spec.classes)
 
 
 def class_columns(classes: Sequence[str]) -> tuple[str, ...]:
@@ -82,7 +91,7 @@ def class_columns(classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def encode_target(spec: TargetSpec, value: Target, *, case_id: str = "?") -> npt.NDArray[Any]:
-    """A target as the loss wants it: int64 () of a class, float32 (K,) of tags, float32 () of a number.
+    """A target as the loss wants it: int64 () of a class, float32 (K,) of tags, () of a number, (P,) of P.
 
     Args:
         spec: The target column.
@@ -93,6 +102,8 @@ def encode_target(spec: TargetSpec, value: Target, *, case_id: str = "?") -> npt
         raise TypeError(f"case {case_id}: a mask is read with its region, not encoded as a whole")
     if spec.kind == "number":
         return np.asarray(_finite(value, case_id=case_id), dtype=np.float32)
+    if spec.kind == "numbers":
+        return _finite_numbers(spec, value, case_id=case_id)
     if spec.kind == "class":
         return np.asarray(_class_index(spec, value, case_id=case_id), dtype=np.int64)
     if not isinstance(value, tuple | list):
@@ -114,6 +125,17 @@ def _finite(value: object, *, case_id: str) -> float:
             hint="correct the cell in samples.csv, or leave the case out",
         )
     return float(value)
+
+
+def _finite_numbers(spec: TargetSpec, value: object, *, case_id: str) -> npt.NDArray[np.float32]:
+    if not isinstance(value, tuple | list) or len(value) != len(spec.classes):
+        raise DataError(
+            f"case {case_id}: the target is not {len(spec.classes)} numbers",
+            found=repr(value),
+            expected=f"one number each for {', '.join(spec.classes)}",
+            hint=f"correct the cell in samples.csv; the numbers are separated by '{TAG_SEPARATOR}'",
+        )
+    return np.array([_finite(one, case_id=case_id) for one in value], dtype=np.float32)
 
 
 def _class_index(spec: TargetSpec, value: object, *, case_id: str) -> int:

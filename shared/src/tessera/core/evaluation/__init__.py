@@ -22,6 +22,7 @@ from tessera.core.evaluation.calibration import (
 from tessera.core.evaluation.mask_predictions import MaskPredictions, MaskScores
 from tessera.core.evaluation.predictions import (
     ClassPredictions,
+    ManyValuePredictions,
     Predictions,
     Task,
     ValuePredictions,
@@ -44,6 +45,7 @@ __all__ = [
     "ClassRow",
     "Estimate",
     "Evaluation",
+    "ManyValuePredictions",
     "MaskPredictions",
     "MaskScores",
     "OperatingPoint",

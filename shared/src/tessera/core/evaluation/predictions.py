@@ -15,7 +15,7 @@ from tessera.core.errors import DataError
 FloatArray = NDArray[np.float64]
 Task = Literal["multiclass", "multilabel", "regression", "segmentation"]
 LABEL_SEPARATOR = "|"
-SHARED = ("classes", "columns")  # fields that are the same for all cases
+SHARED = ("classes", "columns", "names")  # fields that are the same for all cases
 
 # Probabilities of one case may miss 1 by what float32 or a rounded table costs; logits miss it by far more.
 _SUM_TOLERANCE = 1e-3
@@ -183,6 +183,52 @@ class ValuePredictions(Predictions):
     @property
     def task(self) -> Task:
         """One number a case."""
+        return "regression"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ManyValuePredictions(Predictions):
+    """P predicted numbers for each of N cases, with or without their standard deviations.
+
+    Args:
+        target: (N, P) true values.
+        mean: (N, P) predicted values, in the targets' units.
+        names: P names.
+        std: (N, P) predicted standard deviations, in the targets' units.
+    """
+
+    target: FloatArray
+    mean: FloatArray
+    names: Sequence[str]
+    std: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set("names", tuple(self.names))
+        for name in ("target", "mean", "std"):
+            if getattr(self, name) is None:
+                continue
+            values = np.array(getattr(self, name), dtype=np.float64)
+            self._set(name, values)
+            if values.shape != (len(self), len(self.names)):
+                raise DataError(
+                    f"'{name}' is not one number for each case and name",
+                    found=values.shape,
+                    expected=(len(self), len(self.names)),
+                )
+        for name in self.names:
+            self.of(name)  # checks the values
+
+    def of(self, name: str) -> ValuePredictions:
+        """What is predicted of one of the numbers."""
+        place = self.names.index(name)
+        std = None if self.std is None else self.std[:, place]
+        values = self.target[:, place], self.mean[:, place], std
+        return ValuePredictions(self.case_id, self.group, *values, fold=self.fold)
+
+    @property
+    def task(self) -> Task:
+        """Numbers."""
         return "regression"
 
 

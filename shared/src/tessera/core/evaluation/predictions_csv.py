@@ -14,6 +14,7 @@ from tessera.core.evaluation.predictions import (
     LABEL_SEPARATOR,
     ClassPredictions,
     FloatArray,
+    ManyValuePredictions,
     Predictions,
     Task,
     ValuePredictions,
@@ -21,12 +22,16 @@ from tessera.core.evaluation.predictions import (
 )
 
 _PREFIX = "p_"
+_TARGET, _MEAN, _STD = "target_", "mean_", "std_"  # each with the name of one of several numbers
 _KEYS = ("case_id", "group", "fold", "target")
 _ENCODING = "utf-8"
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
-    """Write columns case_id, group, fold, and target and ``p_<class>`` or ``mean`` and ``std``, or scores."""
+    """Write columns case_id, group, fold, and target and ``p_<class>`` or ``mean`` and ``std``, or scores.
+
+    Of several numbers each has its own ``target_<name>``, ``mean_<name>`` and ``std_<name>``.
+    """
     columns = _columns(predictions)
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding=_ENCODING, newline="") as stream:
@@ -37,13 +42,17 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
     temporary.replace(path)
 
 
-def read_predictions(path: Path, *, task: Task) -> ClassPredictions | ValuePredictions | MaskPredictions:
+def read_predictions(
+    path: Path, *, task: Task
+) -> ClassPredictions | ValuePredictions | ManyValuePredictions | MaskPredictions:
     """Read what ``write_predictions`` wrote; ``task`` says how the target column is meant."""
     with path.open(encoding=_ENCODING, newline="") as stream:
         reader = csv.reader(stream)
         header = next(reader, [])
         rows = list(reader)
+    many = task == "regression" and any(name.startswith(_MEAN) for name in header)
     needed = {"regression": [*_KEYS, "mean"], "segmentation": list(KEYS)}.get(task, list(_KEYS))
+    needed = list(KEYS) if many else needed
     missing = [name for name in needed if name not in header]
     if missing:
         raise DataError(f"{path} lacks columns", found=header, expected=f"also {list_some(missing)}")
@@ -54,7 +63,7 @@ def read_predictions(path: Path, *, task: Task) -> ClassPredictions | ValuePredi
             )
     table = {name: [row[i] for row in rows] for i, name in enumerate(header)}
     if task == "regression":
-        return _value_predictions(table, path)
+        return _many_value_predictions(table, path) if many else _value_predictions(table, path)
     if task == "segmentation":
         return _mask_predictions(table, path)
     return _class_predictions(table, path, task)
@@ -79,6 +88,15 @@ def _columns(predictions: Predictions) -> dict[str, Sequence[str]]:
         columns["mean"] = _texts(predictions.mean)
         if predictions.std is not None:
             columns["std"] = _texts(predictions.std)
+    elif isinstance(predictions, ManyValuePredictions):
+        for place, name in enumerate(predictions.names):
+            for prefix, values in (
+                (_TARGET, predictions.target),
+                (_MEAN, predictions.mean),
+                (_STD, predictions.std),
+            ):
+                if values is not None:
+                    columns[prefix + name] = _texts(values[:, place])
     return columns
 
 
@@ -122,6 +140,27 @@ def _value_predictions(table: dict[str, list[str]], path: Path) -> ValuePredicti
         _numbers(table["target"], path, "target"),
         _numbers(table["mean"], path, "mean"),
         _numbers(table["std"], path, "std") if "std" in table else None,
+        fold=table["fold"],
+    )
+
+
+def _many_value_predictions(table: dict[str, list[str]], path: Path) -> ManyValuePredictions:
+    names = [column.removeprefix(_MEAN) for column in table if column.startswith(_MEAN)]
+    missing = [_TARGET + name for name in names if _TARGET + name not in table]
+    if missing:
+        raise DataError(f"{path} lacks columns", found=list(table), expected=f"also {list_some(missing)}")
+
+    def values(prefix: str) -> FloatArray:
+        columns = [_numbers(table[prefix + name], path, prefix + name) for name in names]
+        return np.stack(columns, axis=1)
+
+    return ManyValuePredictions(
+        table["case_id"],
+        table["group"],
+        values(_TARGET),
+        values(_MEAN),
+        names,
+        values(_STD) if all(_STD + name in table for name in names) else None,
         fold=table["fold"],
     )
 

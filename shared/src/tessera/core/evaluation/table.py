@@ -37,6 +37,7 @@ from tessera.core.evaluation.metrics import (
     r_squared,
     root_mean_squared_error,
 )
+from tessera.core.evaluation.metrics._score import Score, scored
 from tessera.core.evaluation.metrics.classification import (
     auroc_of_classes,
     average_precision_of_classes,
@@ -44,7 +45,14 @@ from tessera.core.evaluation.metrics.classification import (
     precision_of_classes,
     recall_of_classes,
 )
-from tessera.core.evaluation.predictions import ClassPredictions, Predictions, Task, ValuePredictions
+from tessera.core.evaluation.predictions import (
+    ClassPredictions,
+    FloatArray,
+    ManyValuePredictions,
+    Predictions,
+    Task,
+    ValuePredictions,
+)
 
 P = TypeVar("P", bound=Predictions)
 
@@ -87,10 +95,39 @@ METRICS: Mapping[Task, Mapping[str, Metric[Any]]] = MappingProxyType(
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class MetricOf:
+    """The mean over some of several predicted numbers of a metric of one number.
+
+    Args:
+        names: Whose.
+        metric: Of one number.
+    """
+
+    names: tuple[str, ...]
+    metric: Metric[ValuePredictions]
+
+    def __call__(self, predictions: ManyValuePredictions, counts: FloatArray | None = None, /) -> Score:
+        """Predictions of N cases and counts (R, N) -> R values."""
+        found = [self.metric(predictions.of(name), counts) for name in self.names]
+        if len(found) == 1:
+            return found[0]
+        reason = next((score.reason for score in found if score.reason), "")
+        return scored(np.mean([score.values for score in found], axis=0), reason)
+
+
 def metrics_of(predictions: Predictions) -> Mapping[str, Metric[Any]]:
-    """The metrics that apply; of masks what their field has scored."""
+    """The metrics that apply; of masks what their field has scored, of several numbers those of each."""
     if isinstance(predictions, MaskPredictions):
         return mask_metrics(predictions.columns)
+    if isinstance(predictions, ManyValuePredictions):
+        names = tuple(predictions.names)
+        each = {
+            f"{metric}_{name}": MetricOf((name,), score)
+            for name in names
+            for metric, score in REGRESSION_METRICS.items()
+        }
+        return {"r2": MetricOf(names, r_squared), **each}
     return METRICS[predictions.task]
 
 
@@ -159,7 +196,7 @@ class Evaluation:
 
 
 def evaluate(
-    predictions: ClassPredictions | ValuePredictions | MaskPredictions,
+    predictions: ClassPredictions | ValuePredictions | ManyValuePredictions | MaskPredictions,
     *,
     n_resamples: int = 1000,
     level: float = 0.95,

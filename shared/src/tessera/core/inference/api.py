@@ -91,8 +91,14 @@ class Predictor:
 
     def _answer(self, values: Sequence[float] | npt.NDArray[np.float32]) -> dict[str, Any]:
         numbers = [float(value) for value in values]
-        if self.target.kind == "number":
-            return {"mean": numbers[0], "std": float(np.exp(0.5 * numbers[1])), "unit": self.target.unit}
+        if self.target.is_measured:
+            found = [
+                {"mean": mean, "std": float(np.exp(0.5 * log_variance)), "unit": self.target.unit}
+                for mean, log_variance in zip(*np.split(np.array(numbers), 2), strict=True)
+            ]
+            if self.target.kind == "number":
+                return found[0]
+            return dict(zip(self.target.classes, found, strict=True))
         named = dict(zip(self.target.classes, numbers, strict=True))
         if self.target.kind == "tags":
             chosen = [

@@ -32,8 +32,8 @@ class ForwardPass:
 
     Args:
         networks: Members, each (B, C, *S) -> (B, K) raw output; of masks (B, K, *S).
-        task: ``class`` and ``tags`` give probabilities; ``number`` gives mean and log variance; ``mask``
-            gives logits of each element, the mean over changes and members.
+        task: ``class`` and ``tags`` give probabilities; ``number`` and ``numbers`` means and log variances;
+            ``mask`` gives logits of each element, the mean over changes and members.
         batch_size: Rows the networks always see; missing ones are zeros.
         device: Where the networks run.
         temperature: Logits are divided by it.
@@ -65,7 +65,7 @@ class ForwardPass:
                 "a prediction needs at least one network and one row a batch",
                 found=f"{len(networks)} networks, batch_size {batch_size}",
             )
-        if task in ("number", "mask") and fusion != "mean":
+        if task not in ("class", "tags") and fusion != "mean":
             raise ConfigError(
                 f"fusion '{fusion}' means nothing for {task}s", expected="mean", hint="inference.fusion: mean"
             )
@@ -148,7 +148,7 @@ class ForwardPass:
         values = raw.float().cpu().numpy()
         # A sigmoid would hide an infinite logit; whoever stitches reports NaN with its place.
         values = np.where(np.isfinite(values).all(axis=-1, keepdims=True), values, np.nan)
-        if self.task == "number":
+        if self.task in ("number", "numbers"):
             return values.astype(np.float64)
         # In float64: torch's own sigmoid and exp differ in the last bit with the element's place.
         return probabilities(values, task=self.task, temperature=self._temperature)
@@ -159,7 +159,7 @@ def _to_numpy(answers: Answers) -> npt.NDArray[np.float32]:
 
 
 def _check_fusion(fusion: MemberFusion, *, task: Task, members: int) -> None:
-    if task in ("number", "mask"):
+    if task not in ("class", "tags"):
         raise ConfigError(
             f"members that predict {task}s are not weighed", hint="leave calibration.fusion out"
         )

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Task = Literal["class", "tags", "number", "mask"]
+Task = Literal["class", "tags", "number", "numbers", "mask"]
 FusionRule = Literal["mean", "geometric", "max"]
 
 _SMALLEST = 1e-30  # keeps log finite; far below what float32 probabilities tell apart
@@ -17,13 +17,13 @@ def fuse(stack: npt.ArrayLike, *, task: Task, rule: FusionRule = "mean") -> npt.
     """Fuse (V, ..., K) answers over the first axis to (..., K).
 
     ``class``: probabilities that sum to one, renormalised. ``tags``: each an own yes-or-no probability.
-    ``number``: K = 2, mean and log variance; the mean of the means, and the mean variance plus the
-    variance of the means, whatever the rule.
+    ``number`` and ``numbers``: K = 2 P, means and log variances of P numbers; the mean of the means, and the
+    mean variance plus the variance of the means, whatever the rule.
     """
     values = np.asarray(stack, dtype=np.float64)
     if len(values) == 0:
         raise ValueError("nothing to fuse: no answers were given")
-    if task == "number":
+    if task in ("number", "numbers"):
         return _fuse_moments(values)
     if rule == "mean":
         return values.mean(axis=0)
@@ -50,6 +50,6 @@ def _geometric_mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _fuse_moments(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    means, variances = values[..., 0], np.exp(values[..., 1])
-    variance = variances.mean(axis=0) + means.var(axis=0)
-    return np.stack([means.mean(axis=0), np.log(variance)], axis=-1)
+    means, log_variances = np.split(values, 2, axis=-1)
+    variance = np.exp(log_variances).mean(axis=0) + means.var(axis=0)
+    return np.concatenate([means.mean(axis=0), np.log(variance)], axis=-1)

@@ -185,7 +185,7 @@ def draw_bars(data: Table, *, title: str, x_label: str) -> Figure:
     return _figure(drawing, data, title=title, alternative=alternative)
 
 
-def draw_agreement(data: Table, *, unit: str) -> Figure:
+def draw_agreement(data: Table, *, unit: str, name: str = "") -> Figure:
     """``data`` has columns true, predicted and standard deviation; one point a case."""
     rows = [tuple(number(cell) for cell in row) for row in data.rows]
     full = [row for row in rows if row[0] is not None and row[1] is not None]
@@ -199,10 +199,11 @@ def draw_agreement(data: Table, *, unit: str) -> Figure:
         axes.scatter(x, y, s=_POINT_SIZE, color=SERIES[0], label="case, ± 1 standard deviation")
         _legend(axes, loc="upper left")
     suffix = f" ({unit})" if unit else ""
-    axes.set_xlabel(f"true{suffix}")
-    axes.set_ylabel(f"predicted{suffix}")
-    alternative = f"Predicted over true value of {len(full)} cases; the dashed line is equality."
-    return _figure(drawing, data, title="Predicted and true", alternative=alternative)
+    axes.set_xlabel(f"true {name}".rstrip() + suffix)
+    axes.set_ylabel(f"predicted {name}".rstrip() + suffix)
+    alternative = f"Predicted over true {name or 'value'} of {len(full)} cases; the dashed line is equality."
+    title = f"Predicted and true {name}".rstrip()
+    return _figure(drawing, data, title=title, alternative=alternative)
 
 
 def draw_timeline(data: Table, *, title: str, unit: str) -> Figure:

@@ -95,6 +95,8 @@ def build_predictions_record(folder: Path) -> PredictionsRecord:
 
 def distribution(scores: Scores) -> Table:
     """How often each class was predicted, or how many values lie in each of 20 intervals."""
+    if scores.kind == "numbers":
+        return _distributions(scores)
     if scores.kind == "number":
         values = scores.p[:, 0]
         counts, edges = np.histogram(values, bins=20 if len(values) else 1)
@@ -113,6 +115,19 @@ def distribution(scores: Scores) -> Table:
         caption="Cases by predicted value" if scores.kind == "number" else "Cases by predicted class",
         columns=(first, "cases"),
         rows=tuple(pairs),
+    )
+
+
+def _distributions(scores: Scores) -> Table:
+    """Of each number the least, the greatest and what lies between."""
+    shares = (0, 25, 50, 75, 100)
+    means = scores.p[:, : len(scores.classes)]
+    found = np.percentile(means, shares, axis=0).T.tolist() if len(means) else []
+    return Table(
+        name="distribution",
+        caption="Predicted values",
+        columns=("number", "least", "lower quarter", "median", "upper quarter", "greatest"),
+        rows=tuple((name, *row) for name, row in zip(scores.classes, found, strict=False)),
     )
 
 
@@ -207,7 +222,7 @@ def _timelines(path: Path, kind: TargetKind | None) -> tuple[dict[str, Table], s
     columns = [i for i, name in enumerate(header) if name.startswith("p_")]
     start = next((name for name in ("start_s", "start", "start_sample") if name in header), None)
     key = next((name for name in ("case_id", "case") if name in header), None)
-    if start is None or key is None or not columns or kind == "number":
+    if start is None or key is None or not columns or kind in ("number", "numbers"):
         return {}, ""
     stops = (start.replace("start", word) for word in ("end", "stop"))
     stop = next((name for name in stops if name in header), None)

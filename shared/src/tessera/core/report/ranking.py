@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from tessera.core.report.page import Cell, Table
 from tessera.core.report.stored import Row, number
 
-TargetKind = Literal["class", "tags", "number", "mask"]
+TargetKind = Literal["class", "tags", "number", "numbers", "mask"]
 LABEL_SEPARATOR = "|"
 _PREFIX = "p_"
+_MEAN, _STD = "mean_", "std_"  # with the name of one of several numbers
 _DICE = "dice"
 _KEYS = ("case_id", "case", "group", "fold")
 _DECISION = 0.5  # from this probability on a tag counts as predicted, where no answer says so
@@ -28,8 +29,9 @@ class Scores:
     Args:
         rows: As stored.
         kind: What a prediction is.
-        classes: K names, none for numbers; of masks the names of M scores.
-        p: (N, K) probabilities, or (N, 2) mean and standard deviation, or (N, M) scores (NaN where unknown).
+        classes: K names, none for a number; of masks the names of M scores.
+        p: (N, K) probabilities, or (N, 2) mean and standard deviation, or (N, 2 K) means and then standard
+            deviations, or (N, M) scores (NaN where unknown).
     """
 
     rows: tuple[Row, ...]
@@ -41,6 +43,12 @@ class Scores:
     def case_ids(self) -> tuple[str, ...]:
         """Ids in the rows' order."""
         return tuple(case_id(row) for row in self.rows)
+
+    def of(self, name: str) -> Scores:
+        """What is said of one of several numbers."""
+        place = self.classes.index(name)
+        rows = tuple({**row, "target": row.get(f"target_{name}", "")} for row in self.rows)
+        return Scores(rows, "number", (), self.p[:, [place, place + len(self.classes)]])
 
     def top(self) -> list[str]:
         """The most probable class of each row."""
@@ -65,6 +73,8 @@ def read_scores(rows: Sequence[Row], kind: TargetKind | None = None) -> Scores |
         return None
     if kind == "mask":
         return _mask_scores(rows)
+    if any(name.startswith(_MEAN) for name in rows[0]):
+        return _many_numbers(rows)
     columns = [name for name in rows[0] if name.startswith(_PREFIX)]
     if not columns and "mean" not in rows[0]:
         return None
@@ -82,6 +92,14 @@ def read_scores(rows: Sequence[Row], kind: TargetKind | None = None) -> Scores |
     return Scores(tuple(usable), kind, tuple(name.removeprefix(_PREFIX) for name in columns), p)
 
 
+def _many_numbers(rows: Sequence[Row]) -> Scores:
+    names = tuple(name.removeprefix(_MEAN) for name in rows[0] if name.startswith(_MEAN))
+    usable = tuple(row for row in rows if all(number(row[_MEAN + name]) is not None for name in names))
+    columns = [prefix + name for prefix in (_MEAN, _STD) for name in names]
+    values = [[_or_nan(number(row.get(column))) for column in columns] for row in usable]
+    return Scores(usable, "numbers", names, np.array(values).reshape(-1, len(columns)))
+
+
 def _mask_scores(rows: Sequence[Row]) -> Scores | None:
     names = tuple(name for name in rows[0] if name not in _KEYS)
     values = [[_or_nan(number(row.get(name))) for name in names] for row in rows]
@@ -94,6 +112,7 @@ def worst_first(scores: Scores) -> Table:
         "class": _wrong_class,
         "tags": _wrong_tag,
         "number": _wrong_number,
+        "numbers": _wrong_numbers,
         "mask": _wrong_mask,
     }
     return _ordered(scores, rank[scores.kind](scores), caption="Test cases, the worst first")
@@ -105,6 +124,7 @@ def least_certain_first(scores: Scores) -> Table:
         "class": _doubtful_class,
         "tags": _doubtful_tag,
         "number": _doubtful_number,
+        "numbers": _doubtful_numbers,
         "mask": _wrong_mask,  # nothing is known of its doubts
     }
     return _ordered(scores, rank[scores.kind](scores), caption="Cases, the least certain first")
@@ -183,6 +203,20 @@ def _wrong_number(scores: Scores) -> _Ranking:
     return _Ranking(columns, error, "Ordered by the absolute error, largest first.")
 
 
+def _wrong_numbers(scores: Scores) -> _Ranking:
+    columns: dict[str, Sequence[Cell]] = {}
+    errors = []
+    for name in scores.classes:
+        one = scores.of(name)
+        truth = np.array([_or_nan(number(row.get("target"))) for row in one.rows])
+        spread = truth.std() or 1.0
+        errors.append(np.abs(one.p[:, 0] - truth) / spread)
+        columns |= {f"true {name}": _cells(truth), f"predicted {name}": _cells(one.p[:, 0])}
+        columns[f"standard deviation {name}"] = _cells(one.p[:, 1])
+    note = "Ordered by the largest error of a number, in units of its own spread over these cases."
+    return _Ranking(columns, np.max(errors, axis=0), note)
+
+
 def _wrong_mask(scores: Scores) -> _Ranking:
     dice = [place for place, name in enumerate(scores.classes) if name.startswith(_DICE)] or [0]
     chosen = scores.p[:, dice]
@@ -230,6 +264,17 @@ def _doubtful_number(scores: Scores) -> _Ranking:
         "standard deviation": _cells(scores.p[:, 1]),
     }
     return _Ranking(columns, scores.p[:, 1], "Ordered by the standard deviation, largest first.")
+
+
+def _doubtful_numbers(scores: Scores) -> _Ranking:
+    means, spreads = np.split(scores.p, 2, axis=1)
+    columns: dict[str, Sequence[Cell]] = {}
+    for place, name in enumerate(scores.classes):
+        columns[f"predicted {name}"] = _cells(means[:, place])
+        columns[f"standard deviation {name}"] = _cells(spreads[:, place])
+    typical = np.median(spreads, axis=0) if len(spreads) else 1.0
+    doubt = (spreads / np.where(typical > 0, typical, 1.0)).max(axis=1)
+    return _Ranking(columns, doubt, "Ordered by the largest standard deviation, beside its median, first.")
 
 
 def _tags(scores: Scores) -> list[str]:

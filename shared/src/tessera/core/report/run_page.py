@@ -23,7 +23,7 @@ from tessera.core.report.page import (
     Section,
     Table,
 )
-from tessera.core.report.ranking import worst_first
+from tessera.core.report.ranking import Scores, worst_first
 from tessera.core.report.run_record import (
     Measured,
     RunRecord,
@@ -37,7 +37,7 @@ from tessera.core.report.stored import count, number, pick, show_number, words
 
 SIMULATED = "Simulated data: these numbers say nothing about real measurements."
 _SKIPPED = ("name", "n_positive")
-_ANSWERS = {"number": "Predicted and true", "mask": "Each class"}
+_ANSWERS = {"number": "Predicted and true", "numbers": "Predicted and true", "mask": "Each class"}
 _MOST_LINES = 10  # in one drawing; of more classes only their mean is drawn
 
 
@@ -65,7 +65,7 @@ def run_page(record: RunRecord, *, cases: Mapping[str, Case], drawing: CaseFigur
 
 
 def _trust(record: RunRecord, kind: str) -> tuple[Section, ...]:
-    if kind == "number":
+    if kind in ("number", "numbers"):
         return (Section("calibration", "Do the uncertainties mean what they say", _coverage(record)),)
     if kind == "mask":
         return ()
@@ -196,7 +196,9 @@ def _classes(record: RunRecord) -> list[Block]:
             )
         )
     if record.scores and record.scores.kind == "number":
-        blocks.append(_agreement(record))
+        blocks.append(_agreement(record, record.scores))
+    if record.scores and record.scores.kind == "numbers":
+        blocks += [_agreement(record, record.scores.of(name), name) for name in record.scores.classes]
     if record.scores and record.scores.kind == "mask":
         blocks += _mask_classes(record)
     return blocks or [Note(f"Per-class results: {NOT_RECORDED}.")]
@@ -227,22 +229,20 @@ def _mask_classes(record: RunRecord) -> list[Block]:
     ]
 
 
-def _agreement(record: RunRecord) -> Block:
-    scores = record.scores
-    assert scores is not None
+def _agreement(record: RunRecord, scores: Scores, name: str = "") -> Block:
     rows = tuple(
         (number(row.get("target")), float(mean), number(std))
         for row, (mean, std) in zip(scores.rows, scores.p, strict=True)
     )
     data = Table(
-        name="agreement",
-        caption="True and predicted values",
+        name=f"agreement_{name}" if name else "agreement",
+        caption=f"True and predicted {name or 'values'}",
         columns=("true", "predicted", "standard deviation"),
         rows=rows,
     )
     target = record.card.get("target")
     unit = target.get("unit") if isinstance(target, Mapping) else ""
-    return figures.draw_agreement(data, unit=str(unit or ""))
+    return figures.draw_agreement(data, unit=str(unit or ""), name=name)
 
 
 def _calibration(record: RunRecord) -> list[Block]:
@@ -269,14 +269,19 @@ def _calibration(record: RunRecord) -> list[Block]:
 def _coverage(record: RunRecord) -> list[Block]:
     """How often the truth lies within the stated uncertainty."""
     by_name = {metric.name: words(metric.value) for metric in record.metrics}
+    several = record.scores.classes if record.scores and record.scores.kind == "numbers" else ()
     return [
         Facts(
-            title="Share of test cases whose true value is inside",
-            items=(
-                ("± 1 standard deviation (0.683 is perfect)", by_name.get("coverage_68", NOT_RECORDED)),
-                ("± 1.96 standard deviations (0.95 is perfect)", by_name.get("coverage_95", NOT_RECORDED)),
+            title=f"Share of test cases whose true {name or 'value'} is inside",
+            items=tuple(
+                (meaning, by_name.get(f"{metric}_{name}" if name else metric, NOT_RECORDED))
+                for meaning, metric in (
+                    ("± 1 standard deviation (0.683 is perfect)", "coverage_68"),
+                    ("± 1.96 standard deviations (0.95 is perfect)", "coverage_95"),
+                )
             ),
         )
+        for name in several or ("",)
     ]
 
 

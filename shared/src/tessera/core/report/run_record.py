@@ -108,7 +108,7 @@ def build_run_record(folder: Path) -> RunRecord:
     stored = plan.get("dataset")
     dataset = {"id": training.get("dataset"), **training, **(stored if isinstance(stored, Mapping) else {})}
     target = card.get("target") if isinstance(card.get("target"), Mapping) else {}
-    kind = _KIND.get(str(evaluation.get("task"))) or (target or {}).get("kind")
+    kind = (target or {}).get("kind") or _KIND.get(str(evaluation.get("task")))
     scores = read_scores(read_rows(folder / "predictions.csv"), kind)
     per_class = tuple(as_rows(evaluation.get("per_class")))
     classes = tuple(str(row.get("name")) for row in per_class) or tuple(

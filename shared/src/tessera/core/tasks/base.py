@@ -101,6 +101,10 @@ class Task(LightningModule):
     def metrics(self, rows: CaseRows) -> dict[str, float]:
         """Values of ``better`` except the loss, from the raw outputs of all windows of all cases."""
 
+    def weighed_losses(self, output: Any, target: Tensor, stage: Stage, weight: Tensor) -> dict[str, Tensor]:
+        """Named losses (B,) of rows that count by ``weight`` (B,); for losses of a batch as one."""
+        return self.losses(output, target, stage)
+
     def answer(self, features: Tensor, stage: Stage) -> Any:
         """Features -> raw output (B, K); what ``losses`` gets."""
         return self.network.answer(features)
@@ -114,10 +118,10 @@ class Task(LightningModule):
     def step(self, batch: Batch, stage: Stage) -> StepOutput:
         """One batch; the loss is the mean over rows, weighted by ``batch["weight"]``."""
         output, target, factor = self.models(batch, stage)
-        parts = self.losses(output, target, stage)
+        weight = batch["weight"].to(self.device)
+        parts = self.weighed_losses(output, target, stage, weight)
         if factor is not None:
             parts = {name: part * factor for name, part in parts.items()}
-        weight = batch["weight"].to(self.device)
         total = weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
         means = {name: (part * weight).sum() / total for name, part in parts.items()}
         return StepOutput(

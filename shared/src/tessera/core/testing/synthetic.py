@@ -274,15 +274,17 @@ def synthetic_cases(n: int = 12, *, seed: int = 0, broken: Sequence[int] = ()) -
 
 def _targets(kind: int) -> Mapping[str, Target]:
     tags = ("striped", CLASSES[kind]) if kind else ("striped",)
-    return {"label": CLASSES[kind], "tags": tags, "period": float(2 ** (kind + 1))}
+    period = float(2 ** (kind + 1))
+    return {"label": CLASSES[kind], "tags": tags, "period": period, "shape": (period, float(kind))}
 
 
 def synthetic_targets() -> dict[str, TargetSpec]:
-    """Specs of the three targets of ``synthetic_cases``."""
+    """Specs of the four targets of ``synthetic_cases``."""
     return {
         "label": TargetSpec(kind="class", classes=CLASSES),
         "tags": TargetSpec(kind="tags", classes=("striped", *CLASSES[1:])),
         "period": TargetSpec(kind="number", unit="px"),
+        "shape": TargetSpec(kind="numbers", classes=("period", "stripes"), unit="px"),
     }
 
 

@@ -25,7 +25,13 @@ from tessera.core.data.windows import Windows
 from tessera.core.errors import ConfigError
 from tessera.core.network import GaussianScale, Network, build_network
 from tessera.core.pipeline import Pipeline
-from tessera.core.run_config import BiasLossConfig, DiceCrossEntropyConfig, MarginLossConfig, RunConfig
+from tessera.core.run_config import (
+    BiasLossConfig,
+    DiceCrossEntropyConfig,
+    MarginLossConfig,
+    MomentLossConfig,
+    RunConfig,
+)
 from tessera.core.tasks.base import Better, Task
 from tessera.core.tasks.classification import (
     MultiLabel,
@@ -34,14 +40,19 @@ from tessera.core.tasks.classification import (
     balanced_odds,
     balanced_positive_weights,
 )
-from tessera.core.tasks.regression import Regression
+from tessera.core.tasks.regression import MomentRegression, Regression
 from tessera.core.tasks.segmentation import Segmentation, balanced_mask_weights, mask_values
 from tessera.core.training.determinism import derive_seed
 
 logger = logging.getLogger(__name__)
 
 
-TASKS: dict[str, type[Task]] = {"class": SingleLabel, "tags": MultiLabel, "number": Regression}
+TASKS: dict[str, type[Task]] = {
+    "class": SingleLabel,
+    "tags": MultiLabel,
+    "number": Regression,
+    "numbers": Regression,
+}
 
 
 def values_of(spec: TargetSpec) -> Mapping[str, Better]:
@@ -133,7 +144,7 @@ def build_loaders(
 
 
 def _is_balanced(config: RunConfig, spec: TargetSpec) -> bool:
-    if config.task.sampling == "balanced" and spec.kind in ("number", "mask"):
+    if config.task.sampling == "balanced" and spec.kind not in ("class", "tags"):
         hint = "; data.foreground is for masks" if spec.kind == "mask" else ""
         logger.warning(
             "task.sampling=balanced has no effect: %s is a %s%s", config.data.target, spec.kind, hint
@@ -162,11 +173,17 @@ def check_loss(config: RunConfig, pipeline: Pipeline, data: TrainingData) -> Non
             found=f"{config.data.target} is of kind {kind}",
             hint="--set task.loss=likelihood",
         )
+    if isinstance(loss, MomentLossConfig) and not data.spec.is_measured:
+        raise ConfigError(
+            "task.loss=moments is for measured numbers",
+            found=f"{config.data.target} is of kind {kind}",
+            hint="--set task.loss=likelihood",
+        )
     if isinstance(loss, MarginLossConfig):
         _check_margin(config, pipeline, data)
     if not isinstance(loss, BiasLossConfig):
         return
-    if kind in ("number", "mask"):
+    if kind not in ("class", "tags"):
         raise ConfigError(
             "task.loss=bias weighs the cross-entropy of classes or tags",
             found=f"{config.data.target} is a {kind}",
@@ -256,8 +273,10 @@ def build_task(
         return MultiLabel(network, label_smoothing=smoothing, positive_weights=positive, **options)
     if smoothing or balanced:
         logger.warning(
-            "task.label_smoothing and task.class_weights have no effect: %s is a number", config.data.target
+            "task.label_smoothing and task.class_weights have no effect: %s is measured", config.data.target
         )
+    if isinstance(config.task.loss, MomentLossConfig):
+        return MomentRegression(network, eps=config.task.loss.eps, **options)
     return Regression(network, **options)
 
 

@@ -50,7 +50,7 @@ def bundle_of_run(
         card = _card(run, member, pipeline, manifest, split)
         bundle = write_bundle(folder, pipeline=pipeline, card=card, members=[member])
     val = split.cases(manifest.cases, "val")
-    if len(val) < LEAST_CALIBRATION_CASES or bundle.card.target.kind in ("number", "mask"):
+    if len(val) < LEAST_CALIBRATION_CASES or bundle.card.target.kind not in ("class", "tags"):
         return bundle
     uncalibrated = update_calibration(bundle, Calibration())
     return update_calibration(bundle, fit_calibration(uncalibrated, val, device=device))

@@ -20,6 +20,7 @@ from tessera.core.errors import ConfigError, DataError
 from tessera.core.evaluation import (
     ClassPredictions,
     Evaluation,
+    ManyValuePredictions,
     MaskPredictions,
     MaskScores,
     Task,
@@ -43,15 +44,16 @@ TASKS: Mapping[str, Task] = {
     "class": "multiclass",
     "tags": "multilabel",
     "number": "regression",
+    "numbers": "regression",
     "mask": "segmentation",
 }
 
-AnyPredictions = ClassPredictions | ValuePredictions | MaskPredictions
+AnyPredictions = ClassPredictions | ValuePredictions | ManyValuePredictions | MaskPredictions
 
 
 def predictions_of(
     results: Sequence[CaseResult], spec: TargetSpec, *, target_name: str, fold: str = ""
-) -> ClassPredictions | ValuePredictions:
+) -> ClassPredictions | ValuePredictions | ManyValuePredictions:
     """Results, which are no masks, beside what is known of their cases."""
     cases = [result.case for result in results]
     target = np.stack([encode_target(spec, case.targets[target_name], case_id=case.id) for case in cases])
@@ -61,6 +63,12 @@ def predictions_of(
     if spec.kind == "number":
         std = np.exp(0.5 * summary[:, 1])
         return ValuePredictions(names, groups, target.astype(np.float64), summary[:, 0], std, fold=folds)
+    if spec.kind == "numbers":
+        mean, log_variance = np.split(summary, 2, axis=1)
+        std = np.exp(0.5 * log_variance)
+        return ManyValuePredictions(
+            names, groups, target.astype(np.float64), mean, spec.classes, std=std, fold=folds
+        )
     return ClassPredictions(names, groups, target, summary, spec.classes, fold=folds)
 
 

@@ -14,7 +14,14 @@ from tessera.core.bundle.card import MemberFusion
 from tessera.core.data.case import Case
 from tessera.core.data.targets import encode_target
 from tessera.core.errors import ConfigError, DataError
-from tessera.core.evaluation import ClassPredictions, MaskPredictions, ValuePredictions, pool, take
+from tessera.core.evaluation import (
+    ClassPredictions,
+    ManyValuePredictions,
+    MaskPredictions,
+    ValuePredictions,
+    pool,
+    take,
+)
 from tessera.core.inference.fusion import FusionRule, fuse
 from tessera.core.inference.member_fusion import class_features, fuse_members, tag_features
 from tessera.core.inference.score import Scores, score
@@ -126,7 +133,7 @@ def learn_fusion(bundle: Bundle, cases: Sequence[Case], *, device: str = "auto")
     It is learnt from windows, as it is applied to them; each case counts once.
     """
     spec = bundle.card.target
-    if spec.kind == "number":
+    if spec.is_measured:
         raise ConfigError("only classes and tags have a learned fusion", expected="fusion: mean")
     results = [found.results for found in _scores_by_member(bundle, cases, device=device)]
     first = results[0]
@@ -196,8 +203,10 @@ def _regression(
     return model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
 
 
-def _pooled_values(members: Sequence[AnyPredictions], weights: Sequence[float]) -> ValuePredictions:
-    values = [member for member in members if isinstance(member, ValuePredictions)]
+def _pooled_values(
+    members: Sequence[AnyPredictions], weights: Sequence[float]
+) -> ValuePredictions | ManyValuePredictions:
+    values = [member for member in members if isinstance(member, ValuePredictions | ManyValuePredictions)]
     deviations = [member.std for member in values if member.std is not None]
     if weights or len(deviations) < len(values):
         raise ConfigError("numbers are fused by plain means, with their standard deviations")
