@@ -24,8 +24,10 @@ SMALL = {
     "elu": ["--repeats", "3"],
     "gpu_training": [],
     "tiling": ["--size", "96", "96", "80", "--classes", "40", "--repeats", "3"],
+    "cutouts": ["--cutouts", "500", "--peer", "50", "--side", "2048"],
     "volume_memory": ["--shape", "128", "128", "96", "--classes", "3"],
     "resampling": ["--side", "64", "--repeats", "2"],
+    "airway_phantoms": ["--simulator", "airway-small", "--training", "5", "--test", "2", "--budget", "30s"],
 }
 """Script to the options that make it quick; the figures of the documents need the full sizes."""
 

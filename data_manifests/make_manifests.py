@@ -116,11 +116,69 @@ HIPPOCAMPUS = DatasetInfo(
     role="image",
     splits="four folds of this copy, for cross-validation; the group is the case, patients are not known",
 )
+EFIGI = DatasetInfo(
+    id="efigi_galaxies",
+    title="EFIGI galaxies: is there a tidal perturbation?",
+    description=(
+        "3564 galaxies in the SDSS, colour JPEG of 88 x 88 px reduced from the EFIGI stamps, from the source "
+        "repository at commit 2bd013a453ca6bda6edac4f18bf79630a70d6238; stretched, so not photometric. The "
+        "label is made of EFIGI's attribute Perturbation (how far from symmetry under rotation): tidal from "
+        "0.5 on, none at 0, no label at 0.25. It is the closest public label to tidal features, and not the "
+        "same. meta holds the type T (-6 to 11) and the 16 attributes in steps of 0.25; there -1 is "
+        "undetermined, and _inf and _sup are confidence limits. Perturbed galaxies are often late types and "
+        "blue, so compare within one T too. A part of the catalogue is not listed. No mirror has these files."
+    ),
+    licence="none stated by the repository; SDSS images are public, EFIGI must be cited",
+    citation="A. Baillard et al., The EFIGI catalogue of 4458 nearby galaxies, A&A 532 (2011) A74.",
+    source="https://github.com/de-husk/automatic-galaxy-classification-tool",
+    root="efigi_galaxies",
+    role="image",
+    splits="four folds of this copy, for cross-validation; the group is the galaxy",
+    targets={"label": TargetSpec(kind="class", classes=("none", "tidal"), partial=True)},
+)
+EFIGI_UNLABELLED = DatasetInfo(
+    id="efigi_unlabelled",
+    title="Galaxies in the SDSS without labels, for pre-training",
+    description=(
+        "1510 colour JPEG cut-outs of 88 x 88 px beside those of efigi_galaxies, with positions in meta "
+        "(degrees). They may show some galaxies of that set, so use no labels made from them there."
+    ),
+    licence=EFIGI.licence,
+    citation="Sloan Digital Sky Survey.",
+    source=EFIGI.source,
+    root="efigi_galaxies",
+    role="image",
+    splits="none; the group is the cut-out",
+)
+QUIJOTE = DatasetInfo(
+    id="quijote_density",
+    title="Quijote: maps of the matter density with their cosmological parameters",
+    description=(
+        "159 maps, each 500 x 500 x 10 (Mpc/h)^3 of a simulation of the latin hypercube at z = 0, projected; "
+        "select.row is the map's number in the one file. Recovered from rendered figures (commits "
+        "b5ff9e5c204561c653c1dd75a8285442dd2e3142 and 1e2472547993113673ca16d8fcec403567ea18c2), so of 256 "
+        "levels and 369 x 368 px; log10(rho / mean) = log10(0.5) + v / 255 (3 - log10(0.5)), and v = 0 is "
+        "all below. meta holds the three other parameters. Simulations from 160 on are not listed. No mirror "
+        "has this file."
+    ),
+    licence="MIT",
+    citation="F. Villaescusa-Navarro et al., The Quijote simulations, ApJS 250 (2020) 2.",
+    source="https://github.com/franciscovillaescusa/Quijote-simulations",
+    root="quijote_density",
+    role="image",
+    splits="five folds of this copy, for cross-validation; the group is the simulation",
+    targets={
+        "omega_m": TargetSpec(kind="number"),
+        "sigma_8": TargetSpec(kind="number"),
+        "parameters": TargetSpec(kind="numbers", classes=("omega_m", "sigma_8")),
+    },
+)
+SETS = (ESC10, FSDD, BIOACOUSTIC, CORN_LEAF, OMNIGLOT, HIPPOCAMPUS, EFIGI, EFIGI_UNLABELLED, QUIJOTE)
 
 
-def index_rows(folder: Path) -> list[dict[str, str]]:
-    """Rows of a set's index.csv."""
-    with (folder / "index.csv").open(encoding="utf-8", newline="") as file:
+def index_rows(folder: Path, name: str = "index.csv") -> list[dict[str, str]]:
+    """Rows of a set's table."""
+    with (folder / name).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -178,15 +236,61 @@ def volume_of(folder: Path, row: dict[str, str]) -> Case:
     )
 
 
+def galaxy_of(folder: Path, row: dict[str, str]) -> Case:
+    """One labelled galaxy; a slight perturbation leaves it without a label."""
+    perturbation = float(row["Perturbation"])
+    label = "tidal" if perturbation >= 0.5 else "none"
+    return Case(
+        id=row["group"],
+        files={"image": FileRef(path=folder / row["path"])},
+        targets={} if perturbation == 0.25 else {"label": label},
+        group=row["group"],
+        split=row["fold"],
+        meta={name: text for name, text in row.items() if name not in ("path", "fold", "group")},
+    )
+
+
+def stamp_of(folder: Path, row: dict[str, str]) -> Case:
+    """One galaxy without a label."""
+    name = f"stamp-{Path(row['path']).stem}"
+    position = {key: row[key] for key in ("ra_deg", "dec_deg")}
+    return Case(id=name, files={"image": FileRef(path=folder / row["path"])}, group=name, meta=position)
+
+
+def maps_of(folder: Path, rows: list[dict[str, str]]) -> list[Case]:
+    """The density maps, which are rows of one file."""
+    file = FileRef(path=folder / "fields.npz", sha256=sha256_file(folder / "fields.npz"))
+    cases = []
+    for row in rows:
+        name = f"sim-{int(row['sim_id']):04d}"
+        both = tuple(round(float(row[parameter]), 6) for parameter in ("Omega_m", "sigma_8"))
+        case = Case(
+            id=name,
+            files={"image": file},
+            select={"row": int(row["row"])},
+            targets={"omega_m": both[0], "sigma_8": both[1], "parameters": both},
+            group=name,
+            split=row["fold"],
+            meta={parameter: f"{float(row[parameter]):.6g}" for parameter in ("Omega_b", "h", "n_s")},
+        )
+        cases.append(case)
+    return cases
+
+
+ONE_CASE_A_ROW = {"corn_leaf": leaf_of, "hippocampus_mri": volume_of, "efigi_galaxies": galaxy_of}
+
+
 def cases_of(info: DatasetInfo, folder: Path) -> list[Case]:
     """All cases of a set."""
+    if info.id == "efigi_unlabelled":
+        return [stamp_of(folder, row) for row in index_rows(folder, "unlabelled.csv")]
     rows = index_rows(folder)
-    if info.id == "corn_leaf":
-        return [leaf_of(folder, row) for row in rows]
+    if info.id in ONE_CASE_A_ROW:
+        return [ONE_CASE_A_ROW[info.id](folder, row) for row in rows]
+    if info.id == "quijote_density":
+        return maps_of(folder, rows)
     if info.id == "omniglot_small":
         return characters_of(folder, rows)
-    if info.id == "hippocampus_mri":
-        return [volume_of(folder, row) for row in rows]
     if info.id == "esc10":
         meta: tuple[str, ...] = ("clip_licence",)
         return [case_of(folder, row, group=row["group"], split=row["fold"], meta=meta) for row in rows]
@@ -195,6 +299,11 @@ def cases_of(info: DatasetInfo, folder: Path) -> list[Case]:
         return [case_of(folder, row, group=row["group"], split="", meta=meta) for row in rows]
     meta = ("sample_rate", "n_samples", "channels", "licence")
     return [case_of(folder, row, group=array_of(row), split="", meta=meta) for row in rows]
+
+
+def targets_of(info: DatasetInfo, cases: list[Case]) -> dict[str, TargetSpec]:
+    """The set's own targets, else the classes that occur."""
+    return info.targets or {name: classes_of(info, cases, name) for name in cases[0].targets}
 
 
 def classes_of(info: DatasetInfo, cases: list[Case], target: str) -> TargetSpec:
@@ -209,12 +318,10 @@ def main() -> None:
     root = data_root()
     if root is None:
         raise DataError("TESSERA_DATA_ROOT is not set", hint="set it to the folder that holds esc10 and fsdd")
-    for info in (ESC10, FSDD, BIOACOUSTIC, CORN_LEAF, OMNIGLOT, HIPPOCAMPUS):
+    for info in SETS:
         copy = root / info.root
         cases = cases_of(info, copy)
-        full = info.model_copy(
-            update={"targets": {name: classes_of(info, cases, name) for name in cases[0].targets}}
-        )
+        full = info.model_copy(update={"targets": targets_of(info, cases)})
         local = full.model_copy(update={"root": str(copy.resolve())})  # where the files are while hashing
         manifest = Manifest.create(local, cases, folder=HERE / info.id)
         Manifest(full, manifest.cases, manifest.folder).save(HERE / info.id, overwrite=True)

@@ -16,7 +16,7 @@ from tessera.audio.config import SoundAugmentConfig, SoundConfig
 from tessera.audio.transforms import SoundTransforms
 from tessera.core.config import dump_yaml, loads_yaml, validate
 from tessera.core.errors import ConfigError
-from tessera.core.training.study import arm_config, load_study
+from tessera.core.training.study_config import arm_config, load_study
 
 STUDY = Path(__file__).parents[2] / "studies" / "sound-ensemble.yaml"
 RATE_HZ = 16_000

@@ -13,7 +13,7 @@ from tessera.core.data.manifest import Manifest
 from tessera.core.errors import ConfigError
 from tessera.core.pipeline import get
 from tessera.core.training.history import read_metrics
-from tessera.core.training.study import arm_config, load_study
+from tessera.core.training.study_config import arm_config, load_study
 from tessera.core.training.train import Plan, train_one
 
 STUDY = Path(__file__).parents[2] / "studies" / "fsdd-speakers.yaml"

@@ -230,7 +230,7 @@ def cubes(tessera: Tessera, place: Path) -> Path:
 def test_a_plan_says_what_follows_from_the_volumes(tessera: Tessera, cubes: Path, tmp_path: Path) -> None:
     outcome = tessera("plan", "volumes", "--data", cubes, "--out", tmp_path / "plan.yaml", "-q")
     assert outcome.code == 0, outcome.err
-    for words in ("spacing", "patch", "16 x 16 x 16", "1 x 1 x 1", "batch", "memory"):
+    for words in ("spacing", "patch", "16 x 16 x 16", "1 x 1 x 1", "batch", "memory", "an epoch draws"):
         assert words in outcome.out.lower(), outcome.out
     planned = validate(VolumeConfig, load_yaml(tmp_path / "plan.yaml"), source="plan.yaml")
     assert planned.data.patch == (16, 16, 16)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse.csgraph import connected_components, dijkstra
 
 from tessera.medical.airway_branches import (
     DEFINITIONS,
@@ -20,8 +21,10 @@ from tessera.medical.airway_branches import (
     branches_csv,
     branches_json,
     centreline,
+    mean_distances,
     measure_branches,
 )
+from tessera.medical.airway_skeleton import Centreline, neighbour_pairs, thin
 from tessera.medical.airway_tree import AirwayTree, parse_airway
 from tessera.medical.geometry import VolumeGeometry
 
@@ -160,3 +163,27 @@ def test_a_tree_without_branches_is_written_too() -> None:
     record = json.loads(branches_json(empty))
     assert (record["branches"], record["trachea"], record["length_mm"]) == ([], None, 0.0)
     assert branches_csv(empty).count("\n") == 1
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6), st.floats(0.1, 0.4))
+def test_mean_distances_are_those_of_all_shortest_ways(seed: int, share: float) -> None:
+    voxels = thin(np.random.default_rng(seed).random((9, 10, 12)) < share)
+    points = voxels * [0.5, 0.7, 1.25]
+    graph = Centreline.of(points, neighbour_pairs(voxels)).matrix(len(points))
+    parts = connected_components(graph, directed=False)[1]
+    starts = np.unique(parts, return_index=True)[1]
+    ways = dijkstra(graph, directed=False)
+    expected = [row[np.isfinite(row)].mean() for row in ways]
+    assert np.allclose(mean_distances(graph, starts, parts), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_trachea_begins_at_its_upper_end() -> None:
+    """Its end is farther from all others on average than any voxel below."""
+    for seed in range(4):
+        found = straight_down(crowded(seed))
+        branches = {branch.id: branch for branch in measure_branches(found)}
+        own = found.points_mm[found.skeleton_ids == found.trachea]
+        ways = dijkstra(centreline(found).matrix(len(found.skeleton)), directed=False)
+        means = ways[found.skeleton_ids == found.trachea].mean(axis=1)
+        assert branches[found.trachea].start_mm == pytest.approx(own[means.argmax()])

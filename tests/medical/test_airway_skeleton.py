@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import KDTree
 
@@ -90,3 +90,37 @@ def test_a_ring_on_a_stalk_is_not_taken_off_though_it_is_short() -> None:
     ring = [(0, j, k) for j in range(-4, 5) for k in range(-4, 5) if abs(j) + abs(k) == 4]
     voxels = line(*ring, *[(0, 0, k) for k in range(5, 35)])
     assert len(without_spurs(voxels, voxels.astype(float), shorter_than_mm=25.0)) == 16 + 30
+
+
+def shortest_spur(line: Centreline, touching: list[set[int]], left: set[int]) -> tuple[float, list[int]]:
+    """The shortest way from a true end to a junction of what is left, from the whole list of edges."""
+    edges = [(a, b, mm) for (a, b), mm in zip(line.edges.tolist(), line.lengths_mm.tolist(), strict=True)]
+    around: dict[int, dict[int, float]] = {row: {} for row in left}
+    for a, b, mm in edges:
+        if {a, b} <= left:
+            around[a][b] = around[b][a] = mm
+    found = []
+    for end in [row for row in left if len(around[row]) == 1]:
+        (beside,) = around[end]
+        if touching[end] & left <= touching[beside]:
+            path, length, row = [end], around[end][beside], beside
+            while len(around[row]) == 2:
+                (ahead,) = around[row].keys() - {path[-1]}
+                path, length, row = [*path, row], length + around[row][ahead], ahead
+            if len(around[row]) > 2:
+                found.append((length, path))
+    return min(found, default=(math.inf, []))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6), st.floats(0.12, 0.35), st.sampled_from([1.5, 3.0, 6.0]))
+def test_spurs_go_one_by_one_the_shortest_first(seed: int, share: float, limit: float) -> None:
+    """The rule as it is said: after each spur all ends are looked up anew."""
+    voxels = thin(np.random.default_rng(seed).random((14, 9, 11)) < share)
+    points = voxels * [0.5, 0.7, 1.25]
+    pairs = neighbour_pairs(voxels)
+    edges, left = Centreline.of(points, pairs), set(range(len(voxels)))
+    touching = [{row, *pairs[pairs[:, 0] == row, 1], *pairs[pairs[:, 1] == row, 0]} for row in left]
+    while (found := shortest_spur(edges, touching, left))[0] < limit:
+        left -= set(found[1])
+    assert np.array_equal(without_spurs(voxels, points, shorter_than_mm=limit), voxels[sorted(left)])

@@ -135,3 +135,41 @@ def test_depth_without_visible_lungs_is_refused(scheme: dict[str, Any]) -> None:
     planned = planned.model_copy(update={"data": planned.data.model_copy(update={"depth": True})})
     with pytest.raises(ConfigError, match="but the planned normalisation clips"):
         AirwayWindows(planned)
+
+
+def test_what_lies_beside_and_below_the_lungs_is_cut_off() -> None:
+    """Room of one voxel; the axes turned and reversed, so that the head is at the first slice."""
+    volume, lungs = chest()
+    volume[:, :, :6] = 40.0  # lungs from slice 6 to the head
+    lungs[:, :, :6] = False
+    affine = np.diag([SPACING_MM] * 3 + [1.0])
+    scan = ArraySource(volume[None], VolumeGeometry.of(volume.shape, affine))
+    whole, _ = AirwayWindows(config()).prepare(scan)
+    cut, grid = AirwayWindows(config(lung_margin_mm=4.0)).prepare(scan)
+    np.testing.assert_array_equal(cut, whole[:, 3:28, 3:21, 5:])
+    np.testing.assert_allclose(grid.invert([[0, 0, 0]]), [[3, 3, 5]])
+
+    turned = np.ascontiguousarray(volume.transpose(2, 0, 1)[::-1])
+    matrix = np.zeros((4, 4))
+    matrix[2, 0], matrix[0, 1], matrix[1, 2] = -SPACING_MM, SPACING_MM, SPACING_MM
+    matrix[2, 3], matrix[3, 3] = SPACING_MM * (volume.shape[2] - 1), 1.0
+    other = ArraySource(turned[None], VolumeGeometry.of(turned.shape, matrix))
+    same, placed = AirwayWindows(config(lung_margin_mm=4.0)).prepare(other)
+    np.testing.assert_array_equal(same, cut)
+    assert placed.source_size == turned.shape
+
+
+def test_a_mask_is_cut_as_its_scan_and_resampled_with_it() -> None:
+    volume, lungs = chest()
+    for spacing in (None, 2.0):
+        windows = AirwayWindows(config(lung_margin_mm=4.0, spacing_mm=[spacing] * 3, image_order=1))
+        _, grid = windows.prepare(source(volume))
+        mask = windows.prepare_mask(source(lungs), grid)
+        assert mask.shape == grid.shape
+        assert int(mask.sum()) == pytest.approx(int(lungs.sum()) * (8 if spacing else 1), rel=0.02)
+
+
+def test_a_scan_without_lungs_is_kept_whole() -> None:
+    image = np.full((20, 18, 16), 40.0)
+    prepared, _ = AirwayWindows(config(lung_margin_mm=4.0)).prepare(source(image))
+    assert prepared.shape == (1, 20, 18, 16)

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-import pytest
 
 from tessera.core.data.case import Case, FileRef
 from tessera.core.data.targets import TargetSpec
 from tessera.core.inference.interfaces import CaseResult, Outcome, OutcomeWriter, Written
-from tessera.medical.airway_writer import AirwayWriter, airway_class
+from tessera.medical.airway_writer import AirwayWriter
 from tessera.medical.config import AirwayConfig
 from tessera.medical.output_config import AirwayOutput
 from tessera.medical.pipelines import AIRWAY
@@ -72,6 +71,8 @@ def test_a_fork_has_three_branches_in_both_files_and_in_the_summary(tmp_path: Pa
     assert written.flags == (
         f"airway of {fork().sum() / 1000:.1f} ml, not 20 to 200",
         "airway of 3 branches, fewer than 20",
+        "perhaps a leak: the largest branch is not the uppermost, as the trachea is",  # it is a bronchus
+        "no lungs found",
     )
 
 
@@ -79,7 +80,7 @@ def test_branches_that_nobody_asked_for_are_not_measured(tmp_path: Path) -> None
     written = write(tmp_path, fork(), branches=False)
     assert written.files == ("masks/a.nii.gz", "thumbnails/a.png")
     assert "branches" not in written.rows["summary"][0]
-    assert written.flags == (f"airway of {fork().sum() / 1000:.1f} ml, not 20 to 200",)
+    assert written.flags == (f"airway of {fork().sum() / 1000:.1f} ml, not 20 to 200", "no lungs found")
 
 
 def test_a_trachea_at_the_upper_face_is_no_remark_but_a_bronchus_at_another_is(tmp_path: Path) -> None:
@@ -101,6 +102,15 @@ def test_a_mask_too_small_for_a_branch_is_written(tmp_path: Path) -> None:
     written = write(tmp_path, mask)
     assert json.loads((tmp_path / "branches/a.json").read_text())["n_branches"] == 0
     assert written.rows["summary"][0]["generations"] == ""
+
+
+def test_a_bronchus_that_ends_in_a_lake_of_air_is_remarked_on(tmp_path: Path) -> None:
+    mask = fork()
+    mask[20:29, 4:13, 20:40] = 1
+    assert not any("leak" in flag for flag in write(tmp_path, mask).flags)
+    mask[1:15, 1:15, 1:14] = 1  # larger than the trachea, which it is taken for
+    (leak,) = (flag for flag in write(tmp_path, mask).flags if "leak" in flag)
+    assert "not the uppermost" in leak
 
 
 def test_noise_is_remarked_on_and_not_measured(tmp_path: Path) -> None:
@@ -139,13 +149,27 @@ def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
     assert "48x16x40,1x1x1," in row
 
 
-@pytest.mark.parametrize(
-    ("classes", "place"),
-    [
-        (("background", "airway"), 1),
-        (("background", "lung", "airway"), 2),
-        (("background", "lumen", "wall"), 1),
-    ],
-)
-def test_the_airway_is_found_among_the_classes(classes: tuple[str, ...], place: int) -> None:
-    assert airway_class(classes) == place
+def test_only_the_largest_part_is_written_unless_all_are_wanted(tmp_path: Path) -> None:
+    mask = fork()
+    size = int(mask.sum())
+    mask[2:6, 2:6, 30:34] = 1  # 64 voxels apart from the tree
+    written = write(tmp_path, mask)
+    stored = np.asarray(nibabel.load(tmp_path / "masks/a.nii.gz").dataobj)
+    np.testing.assert_array_equal(stored, fork())
+    assert written.rows["summary"][0]["voxels_airway"] == size
+    (row,) = written.rows["volumes"]
+    assert row["voxels"] == size
+    remark = f"{64 / (size + 64):.0%} of the airway's voxels left out: apart from its largest part"
+    assert written.flags[0] == remark and row["remarks"].startswith(remark)
+    assert written.flags.count(remark) == 1
+
+    writer = AirwayWriter(CONFIG, TARGET, options=AirwayOutput(largest_component=False))
+    whole = writer.write(result_of(tmp_path, mask), tmp_path)
+    assert int(np.asarray(nibabel.load(tmp_path / "masks/a.nii.gz").dataobj).sum()) == size + 64
+    assert remark not in whole.flags and "airway in 2 parts" in whole.flags
+
+
+def test_specks_are_left_out_without_a_remark(tmp_path: Path) -> None:
+    mask = fork()
+    mask[2, 2, 30:34] = 1  # less than a hundredth of the tree
+    assert write(tmp_path, mask).flags == write(tmp_path, fork()).flags

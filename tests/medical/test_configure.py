@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tessera.core.config import merge, validate
+from tessera.core.data.case import Case
+from tessera.core.data.splits import make_split
 from tessera.core.errors import ConfigError
 from tessera.core.pipeline import get
 from tessera.medical.config import AirwayConfig, VolumeConfig
-from tessera.medical.configure import example, pooled_size, swin_size
+from tessera.medical.configure import configure, example, pooled_size, swin_size
 from tessera.medical.network_config import HiFormerConfig
+from tessera.medical.readers import VolumeReader, VolumeSource
+from tessera.medical.simulate import simulate_small_airway
 
 HIFORMER = HiFormerConfig(patch=(112, 224))
 
@@ -109,3 +114,42 @@ def test_a_size_that_a_person_chose_for_hiformer_is_kept() -> None:
     assert isinstance(complete.model, HiFormerConfig)
     assert (complete.model.patch, complete.model.window) == ((112, 224), 7)
     assert complete.data.patch == (1, 112, 224)
+
+
+def test_what_the_training_scans_look_like_is_kept_and_no_other(tmp_path: Path) -> None:
+    """Three folds of NIfTI phantoms of one size; the fold held out is not opened."""
+    manifest = simulate_small_airway(
+        tmp_path / "sims", n=3, seed=1, values={"shape": [16, 16, 16], "vessels": 0}
+    )
+    split = make_split(manifest.cases, fold="3", val_fraction=0.0, seed=0, target="label")
+    manifest.cases[2].path("image").write_bytes(b"unreadable")
+    complete = configure(airway("smoke"), manifest, split)
+    assert complete.modalities == ("CT",)  # by the name of the channel: NIfTI does not say
+    assert complete.scans is not None
+    assert complete.scans.spacing_mm == ((2.5, 2.5),) * 3
+    assert complete.scans.extent_mm == ((40.0, 40.0),) * 3
+    (values,) = complete.scans.values
+    assert values.absolute
+    assert -1100 < values.low[0] <= values.median[0] <= values.high[1] < 1500
+    assert AirwayConfig.model_validate(complete.model_dump(mode="json")) == complete
+    chosen = airway("smoke").model_copy(update={"modalities": ()})
+    assert configure(chosen, manifest, split).modalities == ()
+    manifest.cases[0].path("image").unlink()
+    assert configure(complete, manifest, split) == complete  # nothing is open: nothing is read
+
+
+def test_planned_volumes_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = simulate_small_airway(
+        tmp_path / "sims", n=2, seed=1, values={"shape": [16, 16, 16], "vessels": 0}
+    )
+    split = make_split(manifest.cases, fold="2", val_fraction=0.0, seed=0, target="label")
+    opened: list[str] = []
+    plain = VolumeReader.open
+
+    def counting(self: VolumeReader, case: Case) -> VolumeSource:
+        opened.append(case.id)
+        return plain(self, case)
+
+    monkeypatch.setattr(VolumeReader, "open", counting)
+    assert configure(config("unet"), manifest, split).scans is not None
+    assert opened == [manifest.cases[0].id]

@@ -39,6 +39,18 @@ def test_every_orientation_is_taken_and_put_back(axes: tuple[int, ...], signs: t
         assert np.array_equal(back, values)
 
 
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+@pytest.mark.parametrize("signs", list(product([1, -1], repeat=3)))
+def test_what_was_taken_is_seen_in_the_sources_order(axes: tuple[int, ...], signs: tuple[int, ...]) -> None:
+    values = np.arange(2 * np.prod(SIZE)).reshape(2, *SIZE)
+    for order in permutations(range(3)):
+        layout = Layout.towards(source(axes, signs), order).cut(Region((1, 0, 2), (3, 4, 5)))
+        box = layout.source_box
+        part = values[:, *(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))]
+        assert np.array_equal(layout.stored(layout.take(values)), part)
+        assert np.shares_memory(layout.stored(layout.take(values)), values)
+
+
 def test_a_layout_is_found_from_the_grid_alone() -> None:
     grid = source((2, 0, 1), (-1, 1, -1))
     layout = Layout.towards(grid, (2, 0, 1)).cut(Region((1, 0, 2), (4, 5, 4)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy import ndimage
 
-from tessera.medical.lungs import depth_in_lungs, lung_mask
+from tessera.medical.lungs import depth_in_lungs, lung_box, lung_mask
 
 SPACING = (4.0, 4.0, 4.0)
 
@@ -60,3 +63,62 @@ def test_depth_is_distance_in_mm_over_the_largest() -> None:
 
 def test_no_lungs_have_no_depth() -> None:
     assert not depth_in_lungs(np.zeros((3, 3, 3), dtype=bool), SPACING).any()
+
+
+@pytest.mark.parametrize("head_last", [True, False])
+def test_the_box_around_the_lungs_is_open_to_the_head(head_last: bool) -> None:
+    volume, lungs = thorax()
+    places = np.argwhere(lungs)
+    low, high = places.min(0), places.max(0) + 1
+    box = lung_box(volume, SPACING, margin_mm=8.0, head_last=head_last)
+    assert box is not None
+    assert [(side.start, side.stop) for side in box[:2]] == [
+        (int(low[axis]) - 2, int(high[axis]) + 2) for axis in (0, 1)
+    ]
+    foot = (int(low[2]) - 2, 48) if head_last else (0, int(high[2]) + 2)
+    assert (box[2].start, box[2].stop) == foot
+
+
+def test_the_box_of_small_voxels_holds_the_lungs_and_the_margin() -> None:
+    """Every fourth voxel is looked at; what lies between them is not cut off."""
+    volume, lungs = thorax()
+    shifted = np.roll(volume, (1, 2, 3), axis=(0, 1, 2))
+    places = np.argwhere(np.roll(lungs, (1, 2, 3), axis=(0, 1, 2)))
+    fine = (0.75, 0.75, 0.75)
+    spaced = np.pad(shifted, ((9, 9), (9, 9), (0, 0)), mode="edge")
+    spaced = np.repeat(np.repeat(np.repeat(spaced, 3, 0), 3, 1), 3, 2)
+    edge = np.array([9, 9, 0])
+    first, last = (places.min(0) + edge) * 3, (places.max(0) + 1 + edge) * 3
+    box = lung_box(spaced, fine, margin_mm=3.0)
+    assert box is not None
+    starts, stops = [side.start for side in box], [side.stop for side in box]
+    assert (np.array(starts) <= first - 4).all() and (np.array(starts) >= first - 4 - 4).all()
+    assert (np.array(stops[:2]) >= last[:2] + 4).all() and (np.array(stops[:2]) <= last[:2] + 8).all()
+    assert stops[2] == spaced.shape[2]
+
+
+def test_the_axis_to_the_head_can_be_any() -> None:
+    volume, _ = thorax()
+    box = lung_box(volume, SPACING, margin_mm=8.0)
+    turned = lung_box(volume.transpose(2, 0, 1), SPACING, margin_mm=8.0, head_axis=0)
+    assert box is not None and turned == (box[2], box[0], box[1])
+
+
+def test_without_lungs_there_is_no_box() -> None:
+    assert lung_box(np.full((16, 16, 16), 40.0, dtype=np.float32), SPACING, margin_mm=5.0) is None
+
+
+def test_depth_is_that_of_scipys_distances_in_less_memory() -> None:
+    """SciPy itself takes about 50 bytes a voxel."""
+    lungs = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(60, 70, 80)), 3.0) > 0
+    spacing = (0.7, 0.9, 1.25)
+    found = depth_in_lungs(lungs, spacing)
+    tracemalloc.start()
+    try:
+        assert np.array_equal(depth_in_lungs(lungs, spacing), found)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    mm = ndimage.distance_transform_edt(np.pad(lungs, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    assert np.array_equal(found, (mm / mm.max()).astype(np.float32))
+    assert peak < 25 * lungs.size

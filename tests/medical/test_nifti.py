@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,19 @@ def test_stored_factors_give_physical_values_of_the_region_asked_for(tmp_path: P
     region = Region((1, 0, 14), (4, 5, 38))
     expected = stored.dataobj[1:4, 0:5, 14:38]
     np.testing.assert_allclose(open_nifti(tmp_path / name).values(region)[0], expected, rtol=1e-6)
+
+
+def test_a_compressed_file_is_unpacked_in_one_place(tmp_path: Path) -> None:
+    values = numbers((160, 80, 160))
+    path = saved(tmp_path / "a.nii.gz", values)
+    tracemalloc.start()
+    try:
+        volume = open_nifti(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(volume.raw[..., 0], values)
+    assert peak < 1.5 * values.nbytes
 
 
 def test_uncompressed_files_stay_on_disk(tmp_path: Path) -> None:

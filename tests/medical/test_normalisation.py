@@ -12,6 +12,7 @@ from tessera.medical.planning.data_config import (
     AsStoredConfig,
     BytesConfig,
     CTConfig,
+    NormalisationConfig,
     RescaleConfig,
     ZScoreConfig,
 )
@@ -73,3 +74,19 @@ def test_a_wrong_number_of_channels_is_refused() -> None:
 def test_bytes_out_of_range_are_refused() -> None:
     with pytest.raises(DataError, match="does not hold bytes"):
         normalise(image(-1, 300), [BytesConfig()])
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        ZScoreConfig(),
+        ZScoreConfig(masked=True),
+        CTConfig(low=0, high=1, mean=0.5, std=2),
+        RescaleConfig(),
+        BytesConfig(),
+    ],
+)
+def test_the_images_own_memory_is_used(scheme: NormalisationConfig) -> None:
+    values = image(0, 1, 7)
+    assert normalise(values, [scheme]) is values
+    assert values.ravel().tolist() != [0, 1, 7]

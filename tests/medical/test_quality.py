@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tessera.core.data.case import Case, FileRef
 from tessera.medical.geometry import VolumeGeometry
@@ -132,3 +135,17 @@ def test_no_airway_within_a_centimetre_of_the_top_is_remarked_on() -> None:
     turned = np.ascontiguousarray(mask[:, :, ::-1])  # the same airway in an array that begins at the head
     assert airway_remarks(turned, grid.flip(2), n_branches=None) == ("no airway at the top of the scan",)
     assert airway_remarks(mask, grid.flip(2), n_branches=None) == ()
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.floats(0.1, 3), st.booleans(), st.floats(-2000, 2000), st.sampled_from([-np.inf, -1024.0, 0.0]))
+def test_extremes_are_those_of_all_values(
+    tmp_path: Path, slope: float, falling: bool, intercept: float, lowest: float
+) -> None:
+    source = source_with(tmp_path, np.random.default_rng(0).integers(-1000, 1000, (4, 5, 20)))
+    factors = np.full(20, -slope if falling else slope) * np.linspace(1, 1.5, 20)
+    (volume,) = source._volumes
+    changed = replace(volume, slope=factors, intercept=np.array([intercept]), lowest=lowest)
+    source._volumes = (changed,)
+    values = source.read()["input"]
+    assert source.extremes() == (float(values.min()), float(values.max()))

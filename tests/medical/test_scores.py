@@ -49,3 +49,15 @@ def test_an_airway_is_scored_as_a_tree_too() -> None:
     whole = judge.case(reference, reference, GRID)
     assert (whole["td"], whole["bd"], whole["dsc"], whole["leak_mm3"]) == (1.0, 1.0, 1.0, 0.0)
     assert set(whole) == set(row)
+
+
+def test_of_an_airway_the_largest_part_is_judged() -> None:
+    """What lies apart from the tree is not in the file, so it costs nothing and is counted beside."""
+    judge = build_airway_scores(AIRWAY, TargetSpec(kind="mask", classes=("background", "airway")))
+    reference = np.zeros(GRID.size, dtype=np.uint8)
+    reference[3:6, 3:6, 2:18] = 1  # 144 voxels
+    predicted = reference.copy()
+    predicted[0, 0, :16] = 1
+    row = judge.case(predicted, reference, GRID)
+    assert (row["dice_airway"], row["hd95_mm_airway"], row["left_out"]) == (1.0, 0.0, 0.1)
+    assert judge.case(reference, reference, GRID)["left_out"] == 0.0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import permutations
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -18,7 +21,9 @@ from tessera.core.data.geometry import Region
 from tessera.core.data.windows import WholeWindows
 from tessera.core.errors import ConfigError, DataError
 from tessera.medical.geometry import VolumeGeometry
-from tessera.medical.planning.data_config import AsStoredConfig, VolumeDataConfig, ZScoreConfig
+from tessera.medical.layout import Layout
+from tessera.medical.planning.data_config import AsStoredConfig, CTConfig, VolumeDataConfig, ZScoreConfig
+from tessera.medical.readers import VolumeReader
 from tessera.medical.windows import VolumeWindows, nonzero_box, window_starts
 
 AFFINE = np.array([[0, -1.0, 0, 30], [1.0, 0, 0, -5], [0, 0, -3.0, 90], [0, 0, 0, 1]])
@@ -128,6 +133,50 @@ def test_voxels_that_are_no_numbers_are_counted() -> None:
     image[0, 0, :2] = np.nan
     with pytest.raises(DataError, match="2 of 64 voxels are NaN"):
         windows().prepare(source(image))
+
+
+@pytest.mark.parametrize("crop", [False, True])
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+def test_a_volume_prepared_slice_after_slice_is_that_prepared_at_once(
+    axes: tuple[int, ...], crop: bool
+) -> None:
+    """More slices than are converted at once, two channels, a box to cut that begins in the second lot."""
+    rng = np.random.default_rng(1)
+    image = np.zeros((2, 9, 8, 40), dtype=np.float32)
+    image[:, 2:8, 1:7, 19:38] = rng.normal(50, 20, (2, 6, 6, 19))
+    given = source(image)
+    cut = windows(axes=axes, crop=crop, normalisation=(ZScoreConfig(), ZScoreConfig(masked=True)))
+    prepared, grid = cut.prepare(given)
+    layout = Layout.towards(given.grid, axes)
+    turned = layout.take(image.astype(np.float64))
+    box = nonzero_box(turned) if crop else layout.box
+    turned = turned[:, *(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))]
+    body = (turned != 0).any(0)
+    expected = [
+        (turned[0] - turned[0].mean()) / turned[0].std(),
+        np.where(body, (turned[1] - turned[1][body].mean()) / turned[1][body].std(), 0.0),
+    ]
+    assert grid == layout.cut(box).grid(given.grid)
+    assert prepared.flags.c_contiguous
+    assert np.allclose(prepared, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("scheme", [CTConfig(low=0, high=9, mean=4, std=2), ZScoreConfig()])
+def test_preparing_holds_little_more_than_the_result(scheme: CTConfig | ZScoreConfig, tmp_path: Path) -> None:
+    """A compressed file of 2 bytes a voxel; the result has 4, and 2 more are those of the file."""
+    shape, rng = (64, 64, 320), np.random.default_rng(0)
+    values = rng.integers(0, 9, shape).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii.gz")
+    cut = windows(normalisation=(scheme,))
+    cut.prepare(source(np.ones((4, 4, 4))))  # imports
+    tracemalloc.start()
+    try:
+        prepared, _ = cut.prepare(VolumeReader().open(VolumeReader().find(tmp_path)[0]))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert prepared.shape == (1, 320, 64, 64)
+    assert peak < 7.5 * values.size
 
 
 def test_an_empty_image_is_kept_whole() -> None:

@@ -21,9 +21,12 @@ from tessera.core.data.targets import TargetSpec
 from tessera.core.errors import ConfigError, DataError
 from tessera.core.inference.interfaces import CaseResult, Outcome, OutcomeWriter, Writer, Written
 from tessera.core.run_config import RunConfig
+from tessera.medical.config import VolumeConfig
 from tessera.medical.dicom_seg import read_seg
 from tessera.medical.output_config import VolumeOutput
+from tessera.medical.planning.data_config import CTConfig
 from tessera.medical.readers import VolumeReader
+from tessera.medical.scan_facts import look_at, seen_scans
 from tessera.medical.stored_volume import slices_first
 from tessera.medical.writers import VolumeWriter, output_name, write_mask
 
@@ -342,3 +345,17 @@ def test_written_is_the_cores_record(tmp_path: Path) -> None:
     assert isinstance(writer().write(result_of(case), tmp_path), Written)
     write_mask(tmp_path / "b.nii", mask_of(), VolumeReader().open(case).grid, like=tmp_path / "a.nii")
     np.testing.assert_array_equal(nibabel.load(tmp_path / "b.nii").dataobj, mask_of())
+
+
+def test_a_scan_unlike_the_training_scans_is_remarked_on_with_the_reason(tmp_path: Path) -> None:
+    case = file_case(tmp_path / "a.nii", ct_values(SHAPE))
+    facts = look_at(VolumeReader().open(case))
+    scheme = CTConfig(low=-1000, high=500, mean=0, std=1)
+    like = seen_scans([facts], [scheme])
+    thin = seen_scans([replace(facts, spacing_mm=(0.7, 0.8, 0.5))], [scheme])
+    remark = "unlike the training scans: spacing of 2.52 mm feet to head, not 0.5 to 0.5"
+    for seen, flags in ((None, ()), (like, ()), (thin, (remark,))):
+        config = VolumeConfig(pipeline="volumes", preset="smoke", scans=seen)
+        written = VolumeWriter(config, TARGET).write(result_of(case), tmp_path / "out")
+        assert tuple(flag for flag in written.flags if "training" in flag) == flags
+        assert all((remark in row["remarks"]) == bool(flags) for row in written.rows["volumes"])

@@ -11,7 +11,7 @@ from tessera.core import pipeline as pipelines
 from tessera.core.backbone_config import PLUG_NAMES
 from tessera.core.pipeline import Pipeline
 from tessera.core.testing import contract
-from tessera.core.training.study import StudyConfig, arm_config, load_study
+from tessera.core.training.study_config import StudyConfig, arm_config, load_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
 

@@ -16,7 +16,8 @@ from tessera.core.data.manifest import Manifest
 from tessera.core.errors import DataError
 from tessera.core.pipeline import Pipeline, discover
 from tessera.core.testing import contract
-from tessera.core.training.study import Arm, StudyConfig, run_study
+from tessera.core.training.study import run_study
+from tessera.core.training.study_config import Arm, StudyConfig
 
 COLOURS = {"blue": (30, 40, 220), "red": (220, 40, 30)}
 SIZES = ((20, 31), (33, 24), (24, 24))  # columns and rows

@@ -180,3 +180,25 @@ def test_out_of_memory_and_a_library_s_exit_are_failed_rows_and_one_process_dies
         first, second = csv.DictReader(table)
     assert "killed by signal 9 (probably out of memory: " in first["error"]
     assert "ended by itself with exit code 0 while it worked on this case" in second["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # five processes import torch, one after the other
+def test_cases_that_never_end_are_failed_rows_with_the_reason_and_the_rest_is_done(
+    bundle: Path, surroundings: None, tmp_path: Path
+) -> None:
+    """Reading that waits, reading that lets no other thread run, and writing."""
+    write_planes(tmp_path / "in", 6, {0: "hangs", 2: "endless", 4: "forever"})
+    out = tmp_path / "out"
+    done = predict(bundle, tmp_path / "in", out, "--case-timeout", "3s")
+    _, told = done.communicate(timeout=600)
+    assert done.returncode == 3, told
+    assert len(written(out)) == 3
+    with (out / "failures.csv").open(newline="") as table:
+        causes = {row["case_id"]: row["error"] for row in csv.DictReader(table)}
+    assert sorted(causes) == ["plane000-hangs.npy", "plane002-endless.npy", "plane004-forever.npy"]
+    assert "reading took longer than 3 s" in causes["plane000-hangs.npy"]
+    for name in ("plane002-endless.npy", "plane004-forever.npy"):
+        assert causes[name] == (
+            "the process was ended after more time than --case-timeout allows while it worked on this case"
+        )

@@ -28,7 +28,8 @@ from tessera.core.training.fit import fit
 from tessera.core.training.history import read_metrics
 from tessera.core.training.run_folder import Run
 from tessera.core.training.scoring import evaluate_bundle, load_predictions
-from tessera.core.training.study import Arm, StudyConfig, run_study
+from tessera.core.training.study import run_study
+from tessera.core.training.study_config import Arm, StudyConfig
 from tessera.core.training.train import Plan, train_folds, train_one
 
 SPEC = TargetSpec(kind="mask", classes=("background", "disc", "square"))

@@ -11,13 +11,16 @@ from typer.testing import CliRunner
 
 from tessera.core.bundle.bundle import Bundle
 from tessera.core.cli.app import app
+from tessera.core.data.case import Case, FileRef
+from tessera.core.data.hashing import InputHasher
 from tessera.core.data.manifest import Manifest
 from tessera.core.errors import DataError
+from tessera.core.inference.ledger import Row
 from tessera.core.inference.runner import run
 from tessera.core.inference.steps import Steps
 from tessera.core.pipeline import Pipeline
 from tessera.core.testing import contract
-from tessera.core.training.predicted_masks import bundle_of_predictions, score_predicted
+from tessera.core.training.predicted_masks import Predicted, bundle_of_predictions, score_predicted
 from tessera.core.training.scoring import score_masks
 from tessera.core.training.train import Plan, train_one
 
@@ -80,3 +83,51 @@ def test_a_folder_without_its_bundle_says_what_is_missing(
     bundle.path.rename(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="was made with is not there"):
         bundle_of_predictions(out)
+
+
+def row(case_id: str, *files: str, input_hash: str = "") -> Row:
+    paths = tuple(FileRef(path=Path(file)) for file in files)
+    return Row(case=Case(id=case_id, files={"image": paths}, group="g"), status="ok", input_hash=input_hash)
+
+
+def labelled(case_id: str, **meta: str) -> Case:
+    return Case(id=case_id, files={"image": FileRef(path=Path(__file__))}, group="g", meta=meta)
+
+
+@pytest.mark.parametrize(
+    ("case", "found"),
+    [
+        (labelled("scan1"), "scan1.nii.gz"),  # the id without its endings
+        (labelled("a/scan1.mha"), None),  # of another folder
+        (labelled("patient7"), "0f3a"),  # the folder of a series
+        (labelled("patient8"), None),  # a single file says nothing about its folder
+        (labelled("lung", series="0f3a"), "0f3a"),  # a column of the manifest
+    ],
+)
+def test_other_files_of_a_labelled_case_are_found_by_name(case: Case, found: str | None) -> None:
+    predicted = Predicted(
+        [
+            row("scan1.nii.gz", "in/scan1.nii.gz"),
+            row("0f3a", "in/patient7/1.dcm", "in/patient7/2.dcm"),
+            row("77c1", "in/patient8/1.dcm"),
+        ]
+    )
+    answer = predicted.of(case)
+    assert (answer and answer.case.id) == found
+
+
+def test_the_content_goes_before_the_name() -> None:
+    case = labelled("scan1")
+    digest = InputHasher().hash(case.all_files(), case.select)
+    predicted = Predicted([row("scan1", "in/scan1.npy"), row("other", "in/o.npy", input_hash=digest)])
+    found = predicted.of(case)
+    assert found is not None
+    assert found.case.id == "other"
+
+
+def test_a_name_that_several_predicted_cases_have_is_refused() -> None:
+    """Two series in one folder."""
+    rows = [row("0f3a", "in/p/1.dcm", "in/p/2.dcm"), row("77c1", "in/p/3.dcm", "in/p/4.dcm")]
+    with pytest.raises(DataError, match="several") as error:
+        Predicted(rows).of(labelled("p"))
+    assert error.value.found == "0f3a, 77c1"

@@ -9,6 +9,7 @@ import pytest
 from scipy.spatial import KDTree
 
 from tessera.medical.airway_branches import branches_json, measure_branches
+from tessera.medical.airway_flags import leak_remarks
 from tessera.medical.airway_tree import parse_airway, reference_airway
 from tessera.medical.geometry import VolumeGeometry
 from tessera.medical.mask_scores import AirwayScores
@@ -33,6 +34,7 @@ def test_a_patients_airway_divides_into_branches_with_lengths(real_data_root: Pa
     assert trachea.start_mm[2] > trachea.end_mm[2] + 60  # from the throat down
     assert all(branch.length_mm > 5 for branch in branches)
     assert json.loads(branches_json(tree))["length_mm"] == pytest.approx(1292, abs=1)
+    assert leak_remarks(json.loads(branches_json(tree))["branches"]) == ()
     other = np.asarray(nibabel.load(folder / "airway_tree_skeleton.nii.gz").dataobj) > 0
     apart = KDTree(geometry.to_world(np.argwhere(other))).query(tree.points_mm)[0]
     assert np.median(apart) < 1.0 and np.quantile(apart, 0.9) < 4.0

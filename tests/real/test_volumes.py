@@ -17,7 +17,9 @@ from tessera.core.inference.interfaces import CaseResult
 from tessera.core.run_config import RunConfig
 from tessera.medical.dicom_seg import read_seg
 from tessera.medical.output_config import VolumeOutput
+from tessera.medical.planning.data_config import CTConfig
 from tessera.medical.readers import VolumeReader
+from tessera.medical.scan_facts import look_at, seen_scans, unlike
 from tessera.medical.writers import VolumeWriter
 
 pytestmark = [
@@ -100,6 +102,30 @@ def test_the_series_of_dicom_small_are_read_or_refused(
             one for one in found if one == wanted or (isinstance(wanted, str) and wanted in str(one))
         )
         found.remove(match)
+
+
+def test_a_real_series_of_another_modality_is_refused(real_data_root: Path) -> None:
+    reader = VolumeReader()
+    series = real_data_root / "dicom_small" / "series"
+    (ct,), mr = reader.find(series / "98892001" / "CT5N"), reader.find(series / "98892003" / "MR1")
+    reader.modalities = ("CT",)
+    assert reader.open(ct).grid.shape == (16, 16, 5)
+    for case in mr:
+        with pytest.raises(DataError, match="another modality") as error:
+            reader.open(case)
+        assert error.value.found == "a DICOM series of modality MR"
+
+
+def test_a_real_ct_is_unlike_a_real_mr_and_like_itself(real_data_root: Path) -> None:
+    reader = VolumeReader()
+    (ct,), (mr,) = (
+        reader.find(real_data_root / "ct_mr_example" / f"{name}.nii.gz") for name in ("ct_full", "mr_crop")
+    )
+    scheme = CTConfig(low=-1000, high=500, mean=0, std=1)
+    facts = {case.id: look_at(reader.open(case)) for case in (ct, mr)}
+    seen = seen_scans([facts[ct.id]], [scheme])
+    assert unlike(facts[ct.id], seen) == ()
+    assert any("low value" in remark for remark in unlike(facts[mr.id], seen))
 
 
 def test_every_volume_of_ct_mr_example_is_read_where_nibabel_puts_it(real_data_root: Path) -> None:

@@ -93,6 +93,22 @@ def test_the_case_during_which_it_died_again_is_one_failed_row(
     assert f"failed,{row.error},1" in (tmp_path / "out" / "failures.csv").read_text()
 
 
+def test_a_case_that_hangs_twice_fails_for_its_time(tmp_path: Path, cases: list[Case], left: Left) -> None:
+    """The first time it was one of several in flight, and nobody knows which of them."""
+    late = Death("was ended after more time than --case-timeout allows", "File loop.c, line 7")
+    out = tmp_path / "out"
+    left("case002", "case003")
+    reader = WatchingReader(out)
+    assert run(make_steps(reader=reader), cases, out, after=late).ok == 6
+    assert {case_id for case_id, _ in reader.seen[:2]} == {"case002", "case003"}
+    left(alone="case003")
+    run(make_steps(), cases, out, after=late, only=["case003"])
+    with Ledger.read(out) as ledger:
+        row = next(row for row in ledger.rows() if row.case.id == "case003")
+    assert row.error == f"the process {late.cause} while it worked on this case"
+    assert row.trace == "File loop.c, line 7"
+
+
 def test_the_culprit_is_left_in_peace_until_asked_for(tmp_path: Path, cases: list[Case], left: Left) -> None:
     left(alone="case003")
     out = tmp_path / "out"

@@ -11,6 +11,7 @@ from tessera.core.data.case import Case
 from tessera.core.data.geometry import Pixels, Region
 from tessera.core.errors import ConfigError
 from tessera.core.inference.embeddings import check_embeddings, embed
+from tessera.core.inference.extras import Extras
 from tessera.core.inference.forward import ForwardPass
 from tessera.core.inference.steps import WindowStitcher
 from tessera.core.network import Network
@@ -33,6 +34,7 @@ def network(factor: float = 1.0) -> Network:
     return Network(scale, Body())
 
 
+EMBEDDINGS = Extras(answers=2, shape=(2,), embeddings=True)
 ROWS = [torch.tensor([values]) for values in ([3.0, 4.0], [0.0, 5.0], [-2.0, 0.0])]
 
 
@@ -44,10 +46,10 @@ def test_embeddings_have_length_one_and_members_lie_side_by_side() -> None:
 
 def test_an_embedding_follows_its_answer_and_leaves_it_as_it_was() -> None:
     plain = ForwardPass([network()], task="class", batch_size=4)(ROWS)
-    both = ForwardPass([network()], task="class", batch_size=4, embeddings_after=2)(ROWS)
+    both = ForwardPass([network()], task="class", batch_size=4, extras=EMBEDDINGS)(ROWS)
     np.testing.assert_array_equal(both[:, :2], plain)
     np.testing.assert_allclose(both[:, 2:], [[0.6, 0.8], [0.0, 1.0], [-1.0, 0.0]], atol=1e-6)
-    shaken = ForwardPass([network()], task="class", batch_size=4, embeddings_after=2, tta=["flip-0"])(ROWS)
+    shaken = ForwardPass([network()], task="class", batch_size=4, extras=EMBEDDINGS, tta=["flip-0"])(ROWS)
     np.testing.assert_array_equal(shaken[:, 2:], both[:, 2:])  # of the unchanged input
 
 
@@ -59,7 +61,7 @@ def test_the_stitcher_tells_answers_from_embeddings() -> None:
         regions,
         task="class",
         fusion="mean",
-        embeddings_after=2,
+        extras=EMBEDDINGS,
     )
     stitcher.add(1, np.array([0.2, 0.8, 5.0, 6.0, 7.0], dtype=np.float32))
     stitcher.add(0, np.array([0.4, 0.6, 1.0, 2.0, 3.0], dtype=np.float32))

@@ -78,6 +78,13 @@ def test_a_library_that_ends_the_process_is_a_crash_even_with_exit_code_0(
     assert starts(tmp_path)[1][1][0] == "ended by itself with exit code 0"
 
 
+def test_a_process_that_was_ended_for_its_time_says_so_and_where_it_was(watch: Watch, tmp_path: Path) -> None:
+    assert watch(f"dies:{int(signal.SIGALRM)}:a", "ends:3") == 3
+    cause, trace = starts(tmp_path)[1][1]
+    assert cause == "was ended after more time than --case-timeout allows"
+    assert "fake_run.py" in trace
+
+
 def test_dying_twice_before_any_case_is_an_error_with_the_reason(watch: Watch, tmp_path: Path) -> None:
     with pytest.raises(TesseraError, match=r"signal 6 \(aborted\), twice") as caught:
         watch("early:6", "early:6", "ends:0")

@@ -25,6 +25,9 @@ from tessera.core.inference.ledger import Identity, Ledger, Row
 from tessera.core.report.media import CaseMedia, ImageStack
 from tessera.core.report.report import Report
 
+from .browsers import browser, show  # noqa: F401
+from .tiles import TileFigures, label_cases
+
 CLASSES = ("chirp", "<script>alert('x')</script>", "no", "a & b $x_1$")
 RATE_HZ = 8000
 
@@ -330,6 +333,20 @@ def shown_slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_mask_predictions(tmp_path_factory.mktemp("shown") / "masks")
     Report(folder, figures=SliceFigures()).write()
     return folder
+
+
+@pytest.fixture(scope="session")
+def shown_gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Predictions of a field that offers a gallery, with their report; tests only look at it."""
+    folder = make_predictions(tmp_path_factory.mktemp("shown") / "galaxies")
+    label_cases(folder, CLASSES)
+    Report(folder, figures=TileFigures(png_bytes(64, 64))).write()
+    return folder
+
+
+@pytest.fixture
+def tile_figures() -> TileFigures:
+    return TileFigures(png_bytes(64, 64))
 
 
 @pytest.fixture

@@ -3,59 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-SWITCHES = (
-    "headless",
-    "no-sandbox",
-    "disable-gpu",
-    "disable-quic",
-    "no-first-run",
-    "disable-background-networking",
-    "disable-component-update",
-    "disable-sync",
-    "mute-audio",
-    "force-prefers-reduced-motion",  # a click must not land while the page still scrolls
-    "autoplay-policy=no-user-gesture-required",
-)
+from .browsers import CHROMIUM, DRIVER
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromedriver"),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for switch in SWITCHES:
-        options.add_argument(f"--{switch}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture
-def show(browser: Any) -> Callable[..., Any]:
-    def load(folder: Path, width: int = 1280) -> Any:
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        for log in ("performance", "browser"):
-            browser.get_log(log)  # what earlier pages left
-        browser.get((folder / "report.html").as_uri())
-        return browser
-
-    return load
 
 
 def column(page: Any, table: str, number: int) -> list[str]:
@@ -65,7 +24,7 @@ def column(page: Any, table: str, number: int) -> list[str]:
     return page.execute_script(script, rows)
 
 
-@pytest.mark.parametrize("kind", ["run", "predictions", "slices"])
+@pytest.mark.parametrize("kind", ["run", "predictions", "slices", "gallery"])
 def test_page_makes_no_request_and_no_console_message(
     show: Callable[..., Any], request: pytest.FixtureRequest, kind: str
 ) -> None:
@@ -153,7 +112,7 @@ def test_filter_leaves_the_rows_that_contain_its_text(show: Callable[..., Any], 
 
 
 @pytest.mark.parametrize("width", [420, 1280])
-@pytest.mark.parametrize("kind", ["run", "predictions", "slices"])
+@pytest.mark.parametrize("kind", ["run", "predictions", "slices", "gallery"])
 def test_page_fits_its_window_without_sideways_scrolling(
     show: Callable[..., Any], request: pytest.FixtureRequest, kind: str, width: int
 ) -> None:

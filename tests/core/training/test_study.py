@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,8 @@ from tessera.core.data.manifest import Manifest
 from tessera.core.errors import ConfigError
 from tessera.core.evaluation import ClassPredictions, write_predictions
 from tessera.core.testing import synthetic
-from tessera.core.training.study import (
-    Arm,
-    StudyConfig,
-    arm_config,
-    load_study,
-    markdown,
-    run_study,
-    table,
-)
+from tessera.core.training.study import markdown, run_study, table
+from tessera.core.training.study_config import Arm, StudyConfig, arm_config, load_study
 from tessera.core.training.study_table import to_csv
 
 CLASSES = synthetic.CLASSES
@@ -105,10 +99,45 @@ def test_markdown_and_csv_carry_the_same_rows(study: StudyConfig, tmp_path: Path
     assert read["accuracy"] == rows[0].metrics["accuracy"]
 
 
+def test_further_metrics_are_shown_with_their_differences_to_the_reference_and_to_a_twin(
+    study: StudyConfig, tmp_path: Path
+) -> None:
+    """All cases are of one class: its share that is right is the accuracy and the balanced accuracy."""
+    twin = Arm(preset="smoke", name="twin", compare_with=("other",))
+    study = study.model_copy(update={"arms": (*study.arms, twin), "columns": ("balanced_accuracy",)})
+    finished(tmp_path, "smoke", "1", {"a": True, "b": True, "c": True, "d": True})
+    finished(tmp_path, "twin", "1", {"a": True, "b": True, "c": False, "d": False})
+    first, last = table(study, out=tmp_path, folds=("1",))
+    assert first.to_others == {}
+    assert list(last.to_others) == ["smoke"]  # other has no finished run
+    finished(tmp_path, "other", "1", {"a": True, "b": False, "c": False, "d": False})
+    rows = table(study, out=tmp_path, folds=("1",))
+    found = rows[-1].to_others
+    assert list(found) == ["smoke", "other"]
+    assert list(found["other"]) == ["accuracy", "balanced_accuracy"]
+    assert all(text.startswith("-0.500 [") for text in found["smoke"].values())
+    assert all(text.startswith("+0.250 [") for text in found["other"].values())
+    lines = markdown(study, rows).splitlines()
+    assert f"| twin | {rows[-1].metrics['balanced_accuracy']} |" in lines
+    assert f"| twin | other | {' | '.join(found['other'].values())} |" in lines
+    assert len({line.count("|") for line in lines[-4:]}) == 1, "the heads fit the cells"
+    read = list(csv.DictReader(io.StringIO(to_csv(rows))))[-1]
+    assert "other, balanced_accuracy: +0.250" in read["to_others"]
+
+
+def test_a_table_of_one_metric_has_no_empty_tables(study: StudyConfig, tmp_path: Path) -> None:
+    finished(tmp_path, "smoke", "1", {"a": True, "b": False})
+    finished(tmp_path, "other", "1", {"a": True, "b": False})
+    text = markdown(study, table(study, out=tmp_path, folds=("1",)))
+    assert text.count("| arm |") == 1
+
+
 def test_an_unknown_metric_names_the_known_ones(study: StudyConfig, tmp_path: Path) -> None:
     finished(tmp_path, "smoke", "1", {"a": True, "b": False})
     with pytest.raises(ConfigError, match="balanced_accuracy"):
         table(study.model_copy(update={"metric": "speed"}), out=tmp_path, folds=("1",))
+    with pytest.raises(ConfigError, match=r"'speed'(?s:.*)balanced_accuracy"):
+        table(study.model_copy(update={"columns": ("speed",)}), out=tmp_path, folds=("1",))
 
 
 @pytest.mark.parametrize(
@@ -118,6 +147,8 @@ def test_an_unknown_metric_names_the_known_ones(study: StudyConfig, tmp_path: Pa
         ("arms: [{preset: a}]\nreference: b", "no arm"),
         ("arms: []", "arms"),
         ("arms: [{preset: a, folds: [1], colour: red}]", "colour"),
+        ("arms: [{preset: a, compare_with: [b]}]", "no other arm"),
+        ("arms: [{preset: a, compare_with: [a]}, {preset: b}]", "no other arm"),
     ],
 )
 def test_a_study_that_makes_no_sense_is_refused(tmp_path: Path, lines: str, wanted: str) -> None:
@@ -160,14 +191,14 @@ def test_an_ensemble_pools_its_arms_and_is_compared_with_each(study: StudyConfig
     assert (ensemble.arm, ensemble.n, ensemble.folds) == ("ensemble", 3, ("1",))
     assert ensemble.metrics["accuracy"].startswith("0.667 [")
     assert ensemble.difference.startswith("+0.333 [")
-    assert list(ensemble.to_members) == ["smoke", "other"]
-    assert all(text.startswith("+0.333 [") for text in ensemble.to_members.values())
-    assert all(text.endswith("n = 3") for text in ensemble.to_members.values())
+    assert list(ensemble.to_others) == ["smoke", "other"]
+    assert all(found["accuracy"].startswith("+0.333 [") for found in ensemble.to_others.values())
+    assert all(found["accuracy"].endswith("n = 3") for found in ensemble.to_others.values())
     assert (ensemble.seconds, ensemble.parameters) == (30.0, 14)
     text = markdown(with_ensemble(study), rows)
-    assert f"| ensemble | other | {ensemble.to_members['other']} |" in text
+    assert f"| ensemble | other | {ensemble.to_others['other']['accuracy']} |" in text
     read = list(csv.DictReader(io.StringIO(to_csv(rows))))[-1]
-    assert read["to_members"].startswith("smoke: +0.333")
+    assert read["to_others"].startswith("smoke, accuracy: +0.333")
 
 
 def test_weights_of_an_ensemble_decide(study: StudyConfig, tmp_path: Path) -> None:
@@ -217,8 +248,8 @@ def test_an_ensemble_trains_nothing(
     [
         ("arms: [{preset: a}, {ensemble: [a, b]}]", "names what is no arm with a preset"),
         ("arms: [{preset: a}, {ensemble: [a], name: e}, {ensemble: [e]}]", "names what is no arm"),
-        ("arms: [{preset: a}, {preset: b, ensemble: [a]}]", "a preset, or the names of arms"),
-        ("arms: [{name: a}]", "a preset, or the names of arms"),
+        ("arms: [{preset: a}, {preset: b, ensemble: [a]}]", "a preset, a rival, or the names of arms"),
+        ("arms: [{name: a}]", "a preset, a rival, or the names of arms"),
         ("arms: [{preset: a}, {ensemble: [a], set: {seed: 1}}]", "no fields and folds of its own"),
         ("arms: [{preset: a}, {ensemble: [a], weights: [1, 2]}]", "2 weights for an ensemble of 1"),
         ("arms: [{preset: a}, {ensemble: [a], weights: [1], fusion: max}]", "shares of fusion: mean"),
@@ -229,3 +260,43 @@ def test_an_ensemble_that_makes_no_sense_is_refused(tmp_path: Path, lines: str, 
     file.write_text(f"id: x\ntitle: y\npipeline: sound\ndata: d\n{lines}\n")
     with pytest.raises(ConfigError, match=wanted):
         load_study(file)
+
+
+def write_rival(
+    name: str, manifest: Manifest, reader: object, *, out: Path, fold: str, **options: Any
+) -> None:
+    """A rival that is always right; it leaves a note of what it was called with."""
+    del reader
+    cases = [case.id for case in manifest.cases if case.split == fold]
+    finished(out.parents[1], out.parent.name, fold, dict.fromkeys(cases, True))
+    note = {key: str(value) for key, value in {"name": name, **options}.items()}
+    (out / "note.json").write_text(json.dumps(note))
+
+
+def test_a_rival_without_a_network_is_an_arm_like_any_other(
+    study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rivals = replace(synthetic.SYNTHETIC, rivals="tests.core.training.test_study:write_rival")
+    monkeypatch.setattr(pipelines, "discover", lambda: {"synthetic": rivals})
+    arms = (Arm(preset="smoke"), Arm(rival="forest"))
+    finished(tmp_path, "smoke", "1", {"case000": True})
+    finished(tmp_path, "smoke", "2", {"case001": False})
+    rows = run_study(study.model_copy(update={"arms": arms}), out=tmp_path)
+    assert [(row.arm, row.folds, row.parameters) for row in rows][1] == ("forest", ("1", "2"), 7)
+    assert rows[1].metrics["accuracy"].startswith("1.000")
+    note = json.loads((tmp_path / "forest/fold-1-seed-0/note.json").read_text())
+    assert note == {
+        "name": "forest",
+        "target": "label",
+        "n_folds": "5",
+        "seed": "0",
+        "cache": str(tmp_path / "features"),
+    }
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"preset": "smoke", "rival": "forest"}, {"rival": "forest", "set": {"optim.lr": 0.1}}]
+)
+def test_an_arm_is_one_thing_only(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="rival"):
+        Arm(**fields)

@@ -12,7 +12,8 @@ from tessera.core.data.manifest import Manifest
 from tessera.core.data.splits import Split
 from tessera.core.errors import ConfigError
 from tessera.core.testing import synthetic
-from tessera.core.training.study import Arm, StudyConfig, arm_configs, markdown, run_study
+from tessera.core.training.study import markdown, run_study
+from tessera.core.training.study_config import Arm, StudyConfig, arm_configs
 from tessera.core.training.tuning import Choice, best, choose
 
 

@@ -10,7 +10,7 @@ import pytest
 from tessera.core.data.manifest import Manifest
 from tessera.core.data.splits import Split
 from tessera.core.errors import ConfigError, DataError
-from tessera.core.run_config import RunConfig
+from tessera.core.run_config import RunConfig, TrainerConfig
 from tessera.medical.config import VolumeConfig
 from tessera.medical.model_config import PlainUNetConfig, ResidualUNetConfig
 from tessera.medical.network_config import HiFormerConfig
@@ -19,7 +19,7 @@ from tessera.medical.planning.audit import Loss
 from tessera.medical.planning.configure import configure, example, plan_volumes
 from tessera.medical.planning.data_config import VolumeDataConfig, ZScoreConfig
 from tessera.medical.planning.explain import explain
-from tessera.medical.planning.filling import open_fields
+from tessera.medical.planning.filling import epoch_reason, fill_epoch, open_fields
 from tessera.medical.planning.memory import Measured
 from tessera.medical.windows import VolumeWindows
 
@@ -137,6 +137,40 @@ def test_every_preset_can_be_completed_without_data(preset: str) -> None:
     assert open_fields(filled) == ()
     assert VolumeConfig.model_validate(filled.model_dump(mode="json")) == filled
     assert VolumeWindows(filled).input_shape[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("cases", "batch", "accumulate", "regions"),
+    [
+        (125, 2, 1, 4),  # 500 patches: exactly 250 steps
+        (148, 2, 1, 3),  # 222 steps
+        (148, 10, 1, 17),  # slices
+        (125, 2, 2, 8),  # a step takes two batches
+        (4, 2, 1, 125),  # few cases: each gives many patches
+        (2000, 2, 1, 1),  # many: each is seen
+    ],
+)
+def test_an_epoch_has_about_250_steps_whatever_the_number_of_cases(
+    cases: int, batch: int, accumulate: int, regions: int
+) -> None:
+    wishes = config().model_copy(update={"trainer": TrainerConfig(batch_size=batch, accumulate=accumulate)})
+    assert fill_epoch(wishes, cases=cases).data.regions_per_case == regions
+    assert fill_epoch(config(regions_per_case=7), cases=cases).data.regions_per_case == 7
+
+
+def test_an_epoch_is_told_in_words() -> None:
+    """Four patches of each of 125 cases are 500: 250 pairs, 167 triples, which are 84 pairs of triples."""
+    for batch, accumulate, steps in ((2, 1, 250), (3, 1, 167), (3, 2, 84)):
+        trainer = TrainerConfig(batch_size=batch, accumulate=accumulate)
+        told = epoch_reason(config(regions_per_case=4).model_copy(update={"trainer": trainer}), cases=125)
+        assert f"4 patches of each of 125 cases: {steps} steps" in told
+
+
+def test_an_epochs_length_follows_from_the_planned_batch_and_the_training_cases(dataset: Dataset) -> None:
+    memory, manifest, split = dataset
+    filled = configure(config(), manifest, split, reader=memory)
+    assert filled.data.regions_per_case == 83  # 500 patches of 6 cases
+    assert example(config()).data.regions_per_case == 1
 
 
 def test_other_networks_keep_their_batch(dataset: Dataset) -> None:

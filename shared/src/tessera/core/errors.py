@@ -56,5 +56,9 @@ class DataError(TesseraError):
     """A file, a manifest or a split is not acceptable."""
 
 
+class PlacementError(DataError):
+    """Two files that belong together do not lie at the same place."""
+
+
 class BundleError(TesseraError):
     """A model bundle is incomplete, changed or made for something else."""

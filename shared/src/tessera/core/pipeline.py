@@ -46,13 +46,15 @@ class Pipeline:
         summary: One line.
         task: Name of the task in ``tessera.core.tasks``.
         config: The run config's class, a subclass of ``RunConfig``.
-        reader: Called with the config; gives a ``Reader``.
+        reader: Called with the config; gives a ``Reader``. With ``read_options`` in a prediction also with
+            ``options``, of that class.
         windows: Called with the config; gives a ``Windows``.
         network: Called with the config and ``n_outputs``; gives the ``Network``.
         transforms: Called with the config; gives the batch's random ``Transforms``.
         writer: Called with the config and the ``TargetSpec``; gives a ``Writer``. With ``predict_options``
             also with ``options``, of that class, the bundle's ``calibration`` and ``model_digest``.
         figures: Called with the config; gives ``CaseFigures`` for the report.
+        read_options: A ``Config`` class of what a person can choose of the inputs of a prediction, or empty.
         predict_options: A ``Config`` class of what a person can choose of the outputs, or empty.
         labels: A ``Config`` class that is also a ``PartLabels``: it cuts cases into labelled parts by the
             field's own tables; or empty.
@@ -64,6 +66,10 @@ class Pipeline:
         explain: Called like ``configure``, and with ``measure`` (run a training step); gives what follows
             from the data, and why, as text for a person; or empty.
         scores: Called with the config and the ``TargetSpec`` of a mask; gives ``MaskScores``; or empty.
+        measures: Called with labelled predictions, their cases and ``values``; gives tables of what the field
+            measures beside the task's metrics (``Measures``); or empty.
+        rivals: Called with a name, the manifest, a reader and more; writes one fold of a method without a
+            network as a study's finished run (``Rival``); or empty.
         simulators: Name to reference of a simulator.
         presets: Names of ``presets/<pipeline>.<preset>.yaml`` in the vertical's package.
         manifests: Ids of data manifests the vertical ships.
@@ -85,6 +91,7 @@ class Pipeline:
     transforms: str
     writer: str
     figures: str
+    read_options: str = ""
     predict_options: str = ""
     labels: str = ""
     pairs: str = ""
@@ -92,6 +99,8 @@ class Pipeline:
     example: str = ""
     explain: str = ""
     scores: str = ""
+    measures: str = ""
+    rivals: str = ""
     simulators: Mapping[str, str] = field(default_factory=dict)
     presets: tuple[str, ...]
     manifests: tuple[str, ...] = ()

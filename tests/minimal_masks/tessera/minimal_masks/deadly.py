@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 from tessera.core.data.cache import ArraySource
 from tessera.core.data.case import Case
+from tessera.core.inference.interfaces import CaseResult, Written
+from tessera.minimal_masks.outputs import PlaneWriter
 from tessera.minimal_masks.pipelines import MASKS
 from tessera.minimal_masks.planes import PlaneReader
 
@@ -25,8 +29,25 @@ class DeadlyReader(PlaneReader):
             os._exit(0)
         if "hangs" in case.id:
             signal.pause()
+        if "endless" in case.id:
+            re.fullmatch("(a|aa)+", "a" * 99 + "b")  # in C, and no other thread can run
         return super().open(case)
 
 
-DEADLY = replace(MASKS, name="deadly-masks", reader="tessera.minimal_masks.deadly:DeadlyReader")
+class DeadlyWriter(PlaneWriter):
+    """A case's name says that its writing does not end."""
+
+    def write(self, result: CaseResult, out: Path) -> Written:
+        """The mask, unless it takes for ever."""
+        while "forever" in result.case.id:
+            pass
+        return super().write(result, out)
+
+
+DEADLY = replace(
+    MASKS,
+    name="deadly-masks",
+    reader="tessera.minimal_masks.deadly:DeadlyReader",
+    writer="tessera.minimal_masks.deadly:DeadlyWriter",
+)
 PIPELINES = (DEADLY,)

@@ -150,7 +150,7 @@ class SoundWriter:
 
     def _known(self, case: Case) -> str:
         value = case.targets.get(self.target_name, "")
-        return TAG_SEPARATOR.join(value) if isinstance(value, tuple) else str(value)
+        return TAG_SEPARATOR.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
     def _answer_columns(self) -> tuple[str, ...]:
         if self.target.kind == "number":

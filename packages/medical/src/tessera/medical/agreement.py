@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from tessera.core.errors import DataError
+from tessera.core.errors import PlacementError
 from tessera.medical.geometry import VolumeGeometry
 
 TOLERANCE = 0.25  # of the smallest spacing: beyond it an index no longer means the same voxel
@@ -38,7 +38,7 @@ def check_same_grid(
     hint = "give the labels of this image; resample them if they belong to it"
     if same_shape and second == "label":
         hint = "if the voxels do belong together, --fix-affine gives the labels the image's place in space"
-    raise DataError(
+    raise PlacementError(
         f"case {name}: image and {second} do not lie on the same grid",
         found="\n" + difference_table(image, other, second=second),
         expected=f"the same shape, and no corner farther off than {TOLERANCE} of a voxel",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 
@@ -96,19 +98,32 @@ def without_spurs(voxels: Voxels, points_mm: Reals, *, shorter_than_mm: float) -
     for (a, b), length in zip(line.edges.tolist(), line.lengths_mm.tolist(), strict=True):
         around[a][b] = around[b][a] = length
     kept = np.ones(len(voxels), dtype=np.bool_)
-    while True:
-        ends = (row for row, beside in enumerate(around) if len(beside) == 1)
-        # where the edges open a loop, the end touches voxels that its only neighbour does not
-        true_ends = (row for row in ends if touching[row] <= touching[next(iter(around[row]))])
-        length, path = min((_spur(end, around) for end in true_ends), default=(math.inf, []))
-        if length >= shorter_than_mm:
-            return voxels[kept]
+    waiting = {row for row, beside in enumerate(around) if len(beside) == 1}  # no other voxel becomes an end
+    spurs: list[tuple[float, list[int]]] = []
+
+    def look_at(ends: Iterable[int]) -> None:
+        # where the edges open a loop, an end touches voxels that its only neighbour does not
+        for end in [end for end in ends if touching[end] <= touching[next(iter(around[end]))]]:
+            waiting.discard(end)
+            heapq.heappush(spurs, _spur(end, around))
+
+    look_at(list(waiting))
+    while spurs and spurs[0][0] < shorter_than_mm:
+        known = heapq.heappop(spurs)
+        now = _spur(known[1][0], around)
+        if now != known:  # longer, as the junction it led to has gone
+            heapq.heappush(spurs, now)
+            continue
+        path = now[1]
         kept[path] = False
+        beside = set().union(*(touching[row] for row in path)) - set(path)
         for row in path:
             for other in touching[row] - {row}:
                 touching[other].discard(row)
                 around[other].pop(row, None)
             around[row] = {}
+        look_at(beside & waiting)
+    return voxels[kept]
 
 
 def _spur(end: int, around: list[dict[int, float]]) -> tuple[float, list[int]]:

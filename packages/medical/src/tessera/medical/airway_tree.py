@@ -79,6 +79,7 @@ def parse_airway(
     refine: bool = True,
     as_published: bool = True,
     prune_mm: float = 0.0,
+    skeleton: Voxels | None = None,
 ) -> AirwayTree:
     """Divide a mask (I, J, K) into branches.
 
@@ -93,6 +94,7 @@ def parse_airway(
             that is already merged falls to whichever branch gets that number. It changes the counts of
             crowded trees. Switch it off to measure branches: then it follows the branch it was merged into.
         prune_mm: Take side branches of the skeleton off that are shorter; 0 for ATM'22's numbers.
+        skeleton: What ``thin`` makes of the mask, where it is known.
     """
     if mask.shape != geometry.shape:
         raise DataError(
@@ -101,7 +103,7 @@ def parse_airway(
             expected=f"{geometry.shape}",
             hint="give the geometry of the file that the mask was read from",
         )
-    skeleton = thin(mask)
+    skeleton = thin(mask) if skeleton is None else skeleton
     if prune_mm > 0:
         skeleton = without_spurs(skeleton, geometry.to_world(skeleton), shorter_than_mm=prune_mm)
     box = bounding_box(mask)

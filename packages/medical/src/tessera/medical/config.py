@@ -11,6 +11,7 @@ from tessera.core.run_config import MaskTaskConfig, RunConfig
 from tessera.medical.model_config import PlainUNetConfig, ResidualUNetConfig, UMambaConfig
 from tessera.medical.network_config import AirwayNetConfig, HiFormerConfig, TubuleNetConfig
 from tessera.medical.planning.data_config import CTConfig, NormalisationConfig, VolumeDataConfig
+from tessera.medical.seen_scans import SeenScans
 
 AIR_BELOW_HU = -320.0  # between lung (-500 and less) and soft tissue (-100 and more)
 
@@ -19,7 +20,20 @@ VolumeModel = Annotated[StagedModel | HiFormerConfig, Field(discriminator="kind"
 AirwayModel = Annotated[StagedModel | AirwayNetConfig | TubuleNetConfig, Field(discriminator="kind")]
 
 
-class VolumeConfig(RunConfig):
+class ScanConfig(RunConfig):
+    """What a run on scans knows of those it was trained on."""
+
+    modalities: tuple[str, ...] | None = Field(
+        None,
+        description="DICOM modalities whose series are taken, such as [CT]; []: any; null: those of the "
+        "training scans, or what data.channels says",
+    )
+    scans: SeenScans | None = Field(
+        None, description="what the training scans look like, for remarks on others; null: measured"
+    )
+
+
+class VolumeConfig(ScanConfig):
     """A run of the volumes pipeline."""
 
     data: VolumeDataConfig = VolumeDataConfig()
@@ -31,11 +45,17 @@ class VolumeConfig(RunConfig):
 class AirwayDataConfig(VolumeDataConfig):
     """How a chest CT becomes inputs."""
 
+    lung_margin_mm: float | None = Field(
+        None,
+        ge=0.0,
+        description="room around the lungs, open to the head; what lies outside is background without "
+        "being looked at; null: the whole scan",
+    )
     depth: bool = Field(False, description="a channel with the depth inside the lungs, 0 to 1")
     coordinates: bool = Field(False, description="three channels with the place in the volume, -1 to 1")
 
 
-class AirwayConfig(RunConfig):
+class AirwayConfig(ScanConfig):
     """A run of the airway pipeline."""
 
     data: AirwayDataConfig = AirwayDataConfig()

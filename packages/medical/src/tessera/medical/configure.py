@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
 
+from tessera.core.data.case import Case
 from tessera.core.data.manifest import Manifest
 from tessera.core.data.splits import Split
 from tessera.core.errors import ConfigError, DataError
@@ -21,9 +23,11 @@ from tessera.medical.planning.configure import apply_plan, plan_volumes
 from tessera.medical.planning.configure import configure as plan_config
 from tessera.medical.planning.configure import example as plan_example
 from tessera.medical.planning.explain import explain as page
-from tessera.medical.planning.filling import fill_names
+from tessera.medical.planning.filling import epoch_reason, fill_epoch, fill_names
 from tessera.medical.planning.memory import Measured, free_bytes, measure_step
+from tessera.medical.planning.plan import VolumePlan
 from tessera.medical.readers import VolumeReader
+from tessera.medical.scan_facts import Onlooker, modalities_of, seen_scans
 
 ConfigT = TypeVar("ConfigT", VolumeConfig, AirwayConfig)
 
@@ -35,7 +39,9 @@ SCALES = 16  # the coarsest map of HiFormer and of the airway networks is so muc
 
 def configure(config: ConfigT, manifest: Manifest, split: Split) -> ConfigT:
     """The config with all its nulls filled in from the training cases."""
-    return _fit_network(plan_config(config, manifest, split))
+    reader = Onlooker(VolumeReader(config))
+    filled = _fit_network(plan_config(config, manifest, split, reader=reader))
+    return _with_scans(filled, split.cases(manifest.cases, "train"), reader)
 
 
 def example(config: ConfigT) -> ConfigT:
@@ -53,10 +59,12 @@ def example(config: ConfigT) -> ConfigT:
 
 def explain(config: ConfigT, manifest: Manifest, split: Split, *, measure: bool) -> str:
     """Fingerprint, plan and reasons as a page of text; ``measure`` runs one training step on this machine."""
-    plan = plan_volumes(config, manifest, split)
+    plan: VolumePlan = plan_volumes(config, manifest, split)
+    cases = split.cases(manifest.cases, "train")
     complete = _fit_network(fill_names(apply_plan(config, plan), manifest.target(config.data.target).classes))
+    complete = fill_epoch(complete, cases=len(cases))
     losses = audit_survival(
-        split.cases(manifest.cases, "train"),
+        cases,
         VolumeReader(config),
         target=config.data.target,
         classes=manifest.target(config.data.target).classes,
@@ -64,9 +72,24 @@ def explain(config: ConfigT, manifest: Manifest, split: Split, *, measure: bool)
         spacing_mm=plan.spacing_mm,
     )
     measured = _measure(complete, manifest, plan.training_gb) if measure else None
-    shown = replace(plan, patch=complete.data.patch or plan.patch, batch=complete.trainer.batch_size)
+    shown = replace(
+        plan,
+        patch=complete.data.patch or plan.patch,
+        batch=complete.trainer.batch_size,
+        reasons=(*plan.reasons, epoch_reason(complete, cases=len(cases))),
+    )
     staged = not isinstance(config.model, HiFormerConfig | AirwayNetConfig | TubuleNetConfig)
     return page(shown, losses=losses, measured=measured, stages=staged)
+
+
+def _with_scans(config: ConfigT, cases: Sequence[Case], reader: Onlooker) -> ConfigT:
+    """The config with what its training scans are and look like."""
+    found: dict[str, Any] = {}
+    if config.modalities is None:
+        found["modalities"] = modalities_of(cases, config.data.channels or ("",))
+    if config.scans is None and cases:
+        found["scans"] = seen_scans(reader.of(cases), config.data.normalisation or ())
+    return config.model_copy(update=found)
 
 
 def _measure(config: VolumeConfig | AirwayConfig, manifest: Manifest, training_gb: float) -> Measured:

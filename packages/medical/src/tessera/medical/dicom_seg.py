@@ -91,7 +91,7 @@ def write_seg(
     digest = hashlib.sha256(b"tessera dicom-seg\0")
     for part in (*(instance_of(one) for one in sources), origin.digest, *classes, str(omit_empty_frames)):
         digest.update(f"{part}\0".encode())
-    digest.update(frames.tobytes())
+    digest.update(frames.data)
     dataset = highdicom.seg.Segmentation(
         source_images=sources,
         pixel_array=frames,

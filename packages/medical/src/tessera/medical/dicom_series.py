@@ -76,7 +76,7 @@ def open_series(paths: Sequence[Path], *, name: str) -> StoredVolume:
         raw, layout.grid, slope, intercept, lowest=AIR_HU if is_ct else -np.inf, remarks=remarks
     )
     check_values(volume, name)
-    if is_ct and volume.lowest_stored() > NEEDED_HU:
+    if is_ct and volume.extremes()[0] > NEEDED_HU:
         remarks = (NO_HU, *remarks)
         volume = StoredVolume(raw, layout.grid, slope, intercept, lowest=AIR_HU, remarks=remarks)
     return volume

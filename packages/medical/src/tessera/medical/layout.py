@@ -77,6 +77,23 @@ class Layout:
         """Write (..., *box) to its place in the source's array (..., I, J, K)."""
         self._turned(into)[self._slices()] = part
 
+    def stored(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A view (..., I, J, K) of an array (..., *box), in the source's order of axes."""
+        leading = array.ndim - 3
+        flipped = np.flip(array, tuple(leading + axis for axis, reverse in enumerate(self.flips) if reverse))
+        places = (leading + self.axes.index(axis) for axis in range(3))
+        return flipped.transpose(*range(leading), *places)
+
+    @property
+    def source_box(self) -> Region:
+        """The box on the source's grid (I, J, K)."""
+        sides = []
+        for axis in range(3):
+            place = self.axes.index(axis)
+            first, stop, n = self.box.start[place], self.box.stop[place], self.whole[place]
+            sides.append((n - stop, n - first) if self.flips[place] else (first, stop))
+        return Region(*(tuple(ends) for ends in zip(*sides, strict=True)))
+
     def _turned(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         leading = array.ndim - 3
         turned = array.transpose(*range(leading), *(leading + axis for axis in self.axes))

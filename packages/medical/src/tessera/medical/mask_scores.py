@@ -8,6 +8,7 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from tessera.core.errors import ConfigError
+from tessera.medical.airway_mask import keep_largest_airway
 from tessera.medical.airway_tree import parse_airway, reference_airway
 from tessera.medical.geometry import VolumeGeometry
 from tessera.medical.mask_components import Box, Connectivity, Labels, joined, largest_component
@@ -57,19 +58,27 @@ class SegmentationScores:
 class AirwayScores:
     """The scores of each class, and the measures of ATM'22 of all classes together as one airway.
 
-    Ratios run from 0 to 1. ``dice_<class>`` and its like take the masks as they are. The airway's own
-    measures follow the challenge: the prediction's largest connected part against the reference's largest
-    part by faces with its holes filled.
+    Ratios run from 0 to 1. ``dice_<class>`` and its like take the masks as they are, or of one class its
+    largest part. The airway's own measures follow the challenge: the prediction's largest connected part
+    against the reference's largest part by faces with its holes filled.
 
     Args:
         classes: Names in the order of the labels, the background first; all others are airway.
         tolerance_mm: As in ``SegmentationScores``.
         connectivity: Neighbours that connect the prediction: 26 as in ATM'22, 6 as in BAS.
+        airway: The class of which the largest part (26 neighbours) alone counts as predicted, everywhere;
+            None: none, masks are taken as they are.
     """
 
     def __init__(
-        self, classes: Sequence[str], *, tolerance_mm: float = 1.0, connectivity: Connectivity = 26
+        self,
+        classes: Sequence[str],
+        *,
+        tolerance_mm: float = 1.0,
+        connectivity: Connectivity = 26,
+        airway: int | None = None,
     ) -> None:
+        self.airway = airway
         self.segmentation = SegmentationScores(classes, tolerance_mm=tolerance_mm)
         self.connectivity = connectivity
 
@@ -79,8 +88,12 @@ class AirwayScores:
         Beside the keys of ``SegmentationScores``: ``td``, ``bd``, ``dsc``, ``precision``, ``fpr``, ``fnr``
         (NaN for an empty prediction), ``td_mm`` of ``length_mm_reference``, ``branches_detected`` of
         ``branches_reference``, ``leak_count``, ``leak_mm3``,
-        ``leak_largest_mm3``, ``leak_ratio``.
+        ``leak_largest_mm3``, ``leak_ratio``; ``left_out``, the share of the predicted airway that lies
+        apart from its largest part and counts for nothing, where that is so.
         """
+        left_out = {}
+        if self.airway is not None:
+            predicted, left_out["left_out"] = keep_largest_airway(predicted, label=self.airway)
         row = self.segmentation.case(predicted, reference, geometry)
         tree = parse_airway(reference_airway(reference), geometry)
         airway = largest_component(predicted > 0, connectivity=self.connectivity)
@@ -100,6 +113,7 @@ class AirwayScores:
                 "leak_largest_mm3": leaks.leak_largest_mm3,
                 "leak_ratio": leaks.leak_ratio,
             }
+            | left_out
         )
 
 

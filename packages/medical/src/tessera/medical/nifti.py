@@ -46,6 +46,17 @@ _DAMAGED_HEADER = (ValueError, struct.error, HeaderDataError, WrapStructError)
 Header = Any
 
 
+class _Unpacked(gzip.GzipFile):
+    """A compressed file that fills an array block by block; Python's own unpacks all of it elsewhere."""
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer as far as the file goes; the number of bytes."""
+        view, filled = memoryview(buffer).cast("B"), 0
+        while some := super().readinto(view[filled : filled + BLOCK]):
+            filled += some
+        return filled
+
+
 def open_nifti(path: Path, *, channels: int | None = None) -> StoredVolume:
     """Open a file; an uncompressed one stays a memory map.
 
@@ -55,7 +66,7 @@ def open_nifti(path: Path, *, channels: int | None = None) -> StoredVolume:
     """
     with _damage_named(path):
         if path.name.lower().endswith(".gz"):
-            with gzip.open(path) as stream:
+            with _Unpacked(path) as stream:
                 image = _kind(stream.peek(4), path).from_stream(stream)
                 raw = np.asanyarray(image.dataobj.get_unscaled())
                 while stream.read(BLOCK):  # to the end, where the checksum is compared

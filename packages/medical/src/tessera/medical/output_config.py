@@ -55,8 +55,13 @@ class VolumeOutput(Config):
 
 
 class AirwayOutput(VolumeOutput):
-    """The same, and whether the airway tree is measured."""
+    """The same, what is kept of the mask, and whether the airway tree is measured."""
 
+    largest_component: bool = Field(
+        True,
+        description="keep the airway's largest connected part (26 neighbours), as ATM'22 scores it; "
+        "false: every part",
+    )
     branches: bool = Field(
         True, description="branches/<case>.csv and .json: length, diameter and generation of each branch"
     )

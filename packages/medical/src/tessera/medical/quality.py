@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import cc3d
 import numpy as np
 
-from tessera.core.data.geometry import Region
 from tessera.medical.geometry import VolumeGeometry
-from tessera.medical.stored_volume import NO_HU, SLAB, Stored
+from tessera.medical.mask_components import bounding_box
+from tessera.medical.stored_volume import NO_HU, Stored
 
 if TYPE_CHECKING:
     from tessera.medical.readers import VolumeSource
@@ -41,7 +41,7 @@ def scan_remarks(source: VolumeSource, *, ct: bool) -> tuple[str, ...]:
     """
     if not ct or NO_HU in source.remarks:
         return ()
-    low, high = _range(source)
+    low, high = source.extremes()
     if low <= AIR_HU and high >= WATER_HU:
         return ()
     return (f"not in Hounsfield units: values from {low:g} to {high:g}",)
@@ -63,7 +63,7 @@ def mask_remarks(
     found: set[int] = set()
     for axis, end in ((axis, end) for axis in range(3) for end in (0, -1)):
         if mask.shape[axis] > 1 and not (open_top and (axis, end) == _top(grid)):
-            found.update(np.unique(mask.take(end, axis)).tolist())
+            found.update(np.unique(np.moveaxis(mask, axis, 0)[end]).tolist())
     names = [classes[number] for number in sorted(found - {0})]
     if not names:
         return ()
@@ -93,19 +93,10 @@ def airway_remarks(airway: Stored, grid: VolumeGeometry, *, n_branches: int | No
         found.append(f"airway in {len(sizes)} parts")
     axis, end = _top(grid)
     n = min(airway.shape[axis], max(1, round(TOP_MM / grid.spacing[axis])))
-    if not airway.take(range(n) if end == 0 else range(-n, 0), axis).any():
+    along = np.moveaxis(airway, axis, 0)
+    if not (along[:n] if end == 0 else along[-n:]).any():
         found.append(NO_TRACHEA)
     return tuple(found)
-
-
-def _range(source: VolumeSource) -> tuple[float, float]:
-    """Least and greatest value of the first channel, a few slices after another."""
-    i, j, k = source.grid.shape
-    ends = []
-    for first in range(0, k, SLAB):
-        values = source.read(Region((0, 0, first), (i, j, min(first + SLAB, k))))["input"][0]
-        ends.append((float(values.min()), float(values.max())))
-    return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 def _top(grid: VolumeGeometry) -> tuple[int, int]:
@@ -116,6 +107,8 @@ def _top(grid: VolumeGeometry) -> tuple[int, int]:
 
 def _parts(mask: Stored) -> Stored:
     """Voxels of each connected part, neighbours by face, edge or corner."""
+    some = mask > 0
+    part = some[bounding_box(some)]
     # cc3d 4.1 fails with 26 neighbours on some masks of one voxel along an axis
-    labels = cc3d.connected_components(np.pad(mask > 0, 1), connectivity=26, binary_image=True)
-    return np.bincount(labels.ravel())[1:]
+    labels = cc3d.connected_components(np.pad(part, 1), connectivity=26, binary_image=True)
+    return np.bincount(labels[labels > 0])[1:]

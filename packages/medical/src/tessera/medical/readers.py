@@ -32,6 +32,7 @@ from tessera.medical.volume_files import (
     SUFFIXES,
     image_grid,
     is_volume_file,
+    modality_of,
     open_image,
     stem,
 )
@@ -51,7 +52,8 @@ class VolumeReader:
 
     Args:
         config: The run's; ``data.channels`` says how many values a voxel has, in one file or one file each,
-            and ``data.fix_affine``, where there is one, what ``fix_affine`` says.
+            and ``data.fix_affine``, where there is one, what ``fix_affine`` says; ``modalities``, where there
+            are some, those of DICOM series that are opened.
         channels: The same as a number; None and no config: as many as there are files.
         fix_affine: Give labels that only lie elsewhere the image's place in space.
     """
@@ -63,6 +65,7 @@ class VolumeReader:
         named = getattr(data, "channels", None)
         self.channels = len(named) if channels is None and named is not None else channels
         self.fix_affine = fix_affine or bool(getattr(data, "fix_affine", False))
+        self.modalities: tuple[str, ...] = getattr(config, "modalities", None) or ()
 
     def find(self, path: Path) -> list[Case]:
         """Every volume below a folder (or the one file), sorted by id.
@@ -99,6 +102,14 @@ class VolumeReader:
                 found=source.channels,
                 expected=self.channels,
                 hint="give one file a channel, in the order the network was trained with",
+            )
+        modality = modality_of(case) if self.modalities else ""
+        if modality and modality not in self.modalities:
+            raise DataError(
+                f"case {case.id} is of another modality than the network was trained on",
+                found=f"a DICOM series of modality {modality}",
+                expected=" or ".join(self.modalities),
+                hint=f"use a bundle trained on {modality}; one trained with --set modalities=[] takes any",
             )
         return source
 
@@ -154,6 +165,12 @@ class VolumeSource:
             "region": region,
             "flags": self.remarks,
         }
+
+    def extremes(self) -> tuple[float, float]:
+        """Least and greatest value of the first channel, found without converting all of it."""
+        first = self._volumes[0]
+        low, high = (float(np.float32(max(end, first.lowest))) for end in first.extremes())
+        return low, high
 
     def close(self) -> None:
         """Let go of the voxels."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tessera.core.data.targets import TargetSpec
+from tessera.medical.airway_mask import airway_class
 from tessera.medical.config import AirwayConfig, VolumeConfig
 from tessera.medical.mask_scores import AirwayScores, SegmentationScores
 
@@ -14,6 +15,6 @@ def build_volume_scores(config: VolumeConfig, target: TargetSpec) -> Segmentatio
 
 
 def build_airway_scores(config: AirwayConfig, target: TargetSpec) -> AirwayScores:
-    """The same, and the airway measures of ATM'22."""
+    """The same of the airway's largest part, which is what is written, and the measures of ATM'22."""
     del config
-    return AirwayScores(target.classes)
+    return AirwayScores(target.classes, airway=airway_class(target.classes))

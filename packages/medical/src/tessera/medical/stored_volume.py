@@ -65,13 +65,14 @@ class StoredVolume:
             np.maximum(found, np.float32(self.lowest), out=found)
         return found
 
-    def lowest_stored(self) -> float:
-        """The smallest value in physical units, before ``lowest`` applies."""
+    def extremes(self) -> tuple[float, float]:
+        """Least and greatest value of the first channel in physical units, before ``lowest`` applies."""
         found = []
         for k in range(self.grid.shape[2]):
-            ends = np.array([self.raw[:, :, k].min(), self.raw[:, :, k].max()], dtype=np.float64)
-            found.append((ends * _part(self.slope, k, k + 1)[0] + _part(self.intercept, k, k + 1)[0]).min())
-        return float(min(found))
+            plane = self.raw[:, :, k, 0]
+            ends = np.array([plane.min(), plane.max()], dtype=np.float64)
+            found.append(ends * _part(self.slope, k, k + 1)[0] + _part(self.intercept, k, k + 1)[0])
+        return float(np.min(found)), float(np.max(found))
 
     @property
     def whole(self) -> Region:

@@ -10,6 +10,7 @@ from tessera.core.data.case import Case
 from tessera.core.errors import DataError
 from tessera.medical import itk_files, nifti
 from tessera.medical.agreement import check_same_grid
+from tessera.medical.dicom_files import read_header
 from tessera.medical.dicom_series import open_series, series_layout
 from tessera.medical.geometry import VolumeGeometry
 from tessera.medical.stored_volume import StoredVolume
@@ -64,6 +65,14 @@ def image_grid(case: Case) -> VolumeGeometry:
     if is_nifti(paths[0]):
         return nifti.grid_of(nifti.read_header(paths[0]), paths[0])
     return itk_files.grid_of(itk_files.read_header(paths[0]), paths[0])
+
+
+def modality_of(case: Case) -> str:
+    """The DICOM modality of a case's image, for instance CT; empty for files that carry none."""
+    path = image_files(case)[0]
+    if is_volume_file(path):
+        return ""
+    return str(read_header(path, only=("SOPClassUID", "Modality")).get("Modality") or "")
 
 
 def open_file(path: Path, *, channels: int | None = None) -> StoredVolume:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -17,6 +17,7 @@ from tessera.medical.geometry import VolumeGeometry
 from tessera.medical.layout import Layout
 from tessera.medical.normalisation import normalise
 from tessera.medical.resampling import orders_for, resample, resample_labels
+from tessera.medical.stored_volume import SLAB
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,24 +82,19 @@ class VolumeWindows:
         """The whole volume (C, *S), and its grid."""
         import torch
 
-        layout = Layout.towards(volume_grid(source.grid), self.axes)
-        stored = source.read()["input"].numpy()
-        image = layout.take(stored)
-        if not np.isfinite(image).all():
-            raise DataError(
-                "the image has voxels that are not numbers",
-                found=f"{np.count_nonzero(~np.isfinite(image))} of {image.size} voxels are NaN or infinite",
-                hint="repair the file, or replace them by the value of air",
-            )
-        box = nonzero_box(image) if self.crop else Region((0, 0, 0), image.shape[1:])
-        layout = layout.cut(box)
-        image = normalise(np.ascontiguousarray(layout.take(stored), dtype=np.float32), self.normalisation)
-        grid = layout.grid(volume_grid(source.grid))
+        own = volume_grid(source.grid)
+        layout = Layout.towards(own, self.axes)
+        if self.crop:
+            layout = layout.cut(_shown(source, layout))
+        grid = layout.grid(own)
         spacing = target_spacing(grid.spacing, self.spacing_mm)
         shape = resampled_shape(grid.size, grid.spacing, spacing)
         orders = orders_for(grid.spacing, spacing, order=self.image_order)
-        prepared = resample(torch.from_numpy(image), shape, orders=orders)
-        return prepared.numpy(), grid.resample(shape)
+
+        def image() -> Tensor:  # held by nobody else, so that resampling can let go of it
+            return torch.from_numpy(normalise(_gathered(source, layout), self.normalisation))
+
+        return resample(image(), shape, orders=orders).numpy(), grid.resample(shape)
 
     def prepare_mask(self, mask: Source, prepared: Geometry) -> npt.NDArray[np.int16]:
         """The classes (*S) of a mask (1, I, J, K), on the grid that ``prepare`` gave for its image."""
@@ -175,13 +171,63 @@ def window_starts(length: int, side: int, overlap: float) -> list[int]:
 
 def nonzero_box(image: npt.NDArray[Any]) -> Region:
     """The box of (C, I, J, K) outside which all channels are zero; everything when all are zero."""
-    some = (image != 0).any(0)
-    start, stop = [], []
-    for axis, n in enumerate(some.shape):
-        line = np.flatnonzero(some.any(tuple(other for other in range(3) if other != axis)))
-        start.append(int(line[0]) if len(line) else 0)
-        stop.append(int(line[-1]) + 1 if len(line) else n)
-    return Region(tuple(start), tuple(stop))
+    lines = [np.zeros(n, dtype=np.bool_) for n in image.shape[1:]]
+    for i in range(image.shape[1]):
+        _mark(image[:, i : i + 1], lines, first=i, axis=0)
+    return _box_of(lines)
+
+
+def _mark(part: npt.NDArray[Any], lines: Sequence[npt.NDArray[np.bool_]], *, first: int, axis: int) -> None:
+    """Mark on each axis's line where a part (C, I, J, K), beginning at ``first`` of one, is not zero."""
+    some = (part != 0).any(0)
+    for other, line in enumerate(lines):
+        found = some.any(tuple(a for a in range(3) if a != other))
+        start = first if other == axis else 0
+        line[start : start + len(found)] |= found
+
+
+def _box_of(lines: Sequence[npt.NDArray[np.bool_]]) -> Region:
+    """From the first to the last marked place of each axis; the whole axis without one."""
+    places = [np.flatnonzero(line) if line.any() else np.arange(len(line)) for line in lines]
+    return Region(tuple(int(at[0]) for at in places), tuple(int(at[-1]) + 1 for at in places))
+
+
+def _shown(source: Source, layout: Layout) -> Region:
+    """The box along the layout's axes outside which all channels of a source are zero."""
+    lines = [np.zeros(n, dtype=np.bool_) for n in source.grid.shape]
+    for first, slab in _slabs(source, layout.source_box):
+        _mark(slab, lines, first=first, axis=2)
+    turned = [lines[axis] for axis in layout.axes]
+    return _box_of([line[::-1] if back else line for line, back in zip(turned, layout.flips, strict=True)])
+
+
+def _gathered(source: Source, layout: Layout) -> npt.NDArray[np.float32]:
+    """The values (C, *box) of a source along the layout's axes; no more than this exists of all voxels."""
+    box, image, wrong = layout.source_box, None, 0
+    for first, slab in _slabs(source, box):
+        if image is None:
+            image = np.empty((len(slab), *layout.box.shape), dtype=np.float32)
+        place = first - box.start[2]
+        layout.stored(image)[..., place : place + slab.shape[3]] = slab
+        if not np.isfinite(slab.sum(dtype=np.float64)):
+            wrong += int(np.count_nonzero(~np.isfinite(slab)))
+    if image is None:
+        raise DataError("the image holds no voxels", found=f"a grid of {source.grid.shape}")
+    if wrong:
+        raise DataError(
+            "the image has voxels that are not numbers",
+            found=f"{wrong} of {image.size} voxels are NaN or infinite",
+            hint="repair the file, or replace them by the value of air",
+        )
+    return image
+
+
+def _slabs(source: Source, box: Region) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    """A few slices after another of a box: the first slice's place, and values (C, I, J, slices)."""
+    for first in range(box.start[2], box.stop[2], SLAB):
+        last = min(first + SLAB, box.stop[2])
+        part = Region((*box.start[:2], first), (*box.stop[:2], last))
+        yield first, source.read(part)["input"].numpy()
 
 
 def target_spacing(own: Sequence[float], spacing_mm: Spacing) -> tuple[float, ...]:

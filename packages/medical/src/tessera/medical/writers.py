@@ -43,7 +43,9 @@ from tessera.medical.geometry import VolumeGeometry
 from tessera.medical.output_config import VolumeOutput
 from tessera.medical.pictures import UprightScan, holds_ct, palette_png, scale_for, three_planes
 from tessera.medical.quality import mask_remarks, scan_remarks
-from tessera.medical.readers import VolumeReader
+from tessera.medical.readers import VolumeReader, VolumeSource
+from tessera.medical.scan_facts import look_at, unlike
+from tessera.medical.seen_scans import SeenScans
 from tessera.medical.stored_volume import Stored
 from tessera.medical.volume_files import SUFFIXES, image_files, is_nifti, is_volume_file
 
@@ -105,6 +107,7 @@ class VolumeWriter:
         digest = hashlib.sha256(f"{model_digest}\0{config.model_dump_json()}".encode()).hexdigest()
         self.origin = MaskOrigin(name=name, version=_own_version(), digest=digest)
         self.reader = VolumeReader(config)
+        self.seen: SeenScans | None = getattr(config, "scans", None)
         self.is_ct, self.scale = holds_ct(config), scale_for(config)
 
     @property
@@ -150,9 +153,15 @@ class VolumeWriter:
             picture = three_planes(UprightScan(source, mask), self.scale)
             with replacing(path) as temporary:
                 temporary.write_bytes(palette_png(picture))
-            return scan_remarks(source, ct=self.is_ct)
+            return self.look(source, mask)
         finally:
             source.close()
+
+    def look(self, source: VolumeSource, mask: Stored) -> tuple[str, ...]:
+        """Remarks on a scan; its mask may help."""
+        del mask
+        unlike_training = () if self.seen is None else unlike(look_at(source), self.seen)
+        return (*scan_remarks(source, ct=self.is_ct), *unlike_training)
 
     def collect(self, cases: Iterator[tuple[Case, Written]], out: Path) -> tuple[str, ...]:
         """Write the table of volumes in one pass."""
@@ -212,8 +221,8 @@ class VolumeWriter:
     def _rows(self, case: Case, mask: Stored, grid: VolumeGeometry) -> list[dict[str, Any]]:
         """Volumes of the classes; refuses a mask that holds what is no class."""
         counts = np.zeros(2**16, dtype=np.int64)
-        for k in range(mask.shape[2]):
-            part = np.bincount(mask[:, :, k].ravel())
+        for plane in mask:
+            part = np.bincount(plane.ravel())
             counts[: len(part)] += part
         if counts[len(self.classes) :].any():
             raise DataError(

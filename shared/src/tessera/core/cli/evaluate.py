@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tessera.core.cli.console import Json, Quiet, print_table, remark
+from tessera.core.cli.console import Json, Quiet, Set, print_table, remark
 
 if TYPE_CHECKING:
     from tessera.core.bundle.bundle import Bundle
     from tessera.core.data.case import Case
     from tessera.core.data.manifest import Manifest
+    from tessera.core.training.scoring import AnyPredictions
 
 NAMED = 5  # failures in a remark
 
 
 def evaluate(
     bundle: Annotated[
-        Path, typer.Argument(help="A bundle, for instance runs/<run>/bundle, or a folder of predicted masks.")
+        Path,
+        typer.Argument(
+            help="A bundle, for instance runs/<run>/bundle, or a folder that tessera predict wrote."
+        ),
     ],
     *,
     data: Annotated[str, typer.Option(help="Manifest id or path.")],
@@ -31,19 +36,24 @@ def evaluate(
         Path | None, typer.Option(help="An earlier evaluation's folder: paired differences to it.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    set_: Set = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compute metrics with 95 % intervals (bootstrap over groups) on labelled cases."""
+    """Compute metrics with 95 % intervals (bootstrap over groups) on labelled cases.
+
+    --set chooses options of the field's own measures, for instance prevalence=0.05 for tidal features.
+    """
     import json
     import tempfile
 
     from tessera.core.bundle.bundle import Bundle
+    from tessera.core.config import parse_set
     from tessera.core.data.manifest import Manifest
     from tessera.core.evaluation import format_estimate
     from tessera.core.inference.ledger import LEDGER
-    from tessera.core.training.predicted_masks import bundle_of_predictions, score_predicted
-    from tessera.core.training.scoring import FAILURES_FILE, evaluate_bundle, write_evaluation
+    from tessera.core.training.predicted_masks import bundle_of_predictions
+    from tessera.core.training.scoring import FAILURES_FILE, evaluate_bundle, measure, write_evaluation
 
     earlier = (bundle / LEDGER).is_file()
     opened = bundle_of_predictions(bundle) if earlier else Bundle.load(bundle)
@@ -54,11 +64,12 @@ def evaluate(
         folder = out or Path(scratch)
         name = opened.card.target_name
         if earlier:
-            result = write_evaluation(*score_predicted(bundle, opened, cases, target_name=name), folder)
+            result = write_evaluation(*_earlier(bundle, opened, cases), folder)
         else:
             result = evaluate_bundle(
                 opened, cases, target_name=name, out=folder, fold=fold or "", device=device
             )
+        tables = measure(opened.pipeline, folder, opened.card.target, cases, parse_set(set_ or []))
         failures = json.loads((folder / FAILURES_FILE).read_text(encoding="utf-8"))
         difference = None if against is None else _difference(opened, folder, against)
     if as_json:
@@ -66,6 +77,12 @@ def evaluate(
     else:
         rows = [[name, format_estimate(estimate)] for name, estimate in result.metrics.items()]
         print_table(f"n = {result.n} cases, {result.n_groups} groups", ["metric", "value [95 %]"], rows)
+        for table in tables:
+            print_table(
+                table.title, list(table.columns), [[_text(cell) for cell in row] for row in table.rows]
+            )
+            if table.note:
+                remark(table.note, quiet=quiet)
         if difference is not None:
             typer.echo(difference)
     if failures:
@@ -73,6 +90,23 @@ def evaluate(
         more = f"; and {len(failures) - NAMED} more" if len(failures) > NAMED else ""
         remark(f"{len(failures)} cases could not be evaluated: {shown}{more}", quiet=quiet or as_json)
         raise typer.Exit(3)
+
+
+def _earlier(folder: Path, bundle: Bundle, cases: list[Case]) -> tuple[AnyPredictions, dict[str, str]]:
+    """Labelled predictions from a folder that tessera predict wrote, and why cases have none."""
+    from tessera.core.training.predicted_answers import read_answers
+    from tessera.core.training.predicted_masks import score_predicted
+
+    spec, name = bundle.card.target, bundle.card.target_name
+    if spec.kind == "mask":
+        return score_predicted(folder, bundle, cases, target_name=name)
+    return read_answers(folder, spec, cases, target_name=name)
+
+
+def _text(cell: str | int | float | None) -> str:
+    if isinstance(cell, float):
+        return f"{cell:.3f}" if math.isfinite(cell) else "-"
+    return "-" if cell is None else str(cell)
 
 
 def labelled_cases(bundle: Bundle, manifest: Manifest, fold: str | None) -> list[Case]:

@@ -77,7 +77,7 @@ def info(
         return
     print_table("", ["", name], [[key, value] for key, value in facts.items()])
     if options := described(pipeline):
-        print_table("Options of its outputs, for tessera predict", ["option", "what", "default"], options)
+        print_table("Its own options of tessera predict", ["option", "what", "default"], options)
     typer.echo(f"tessera info {name} --preset {pipeline.presets[0]} shows a preset's every field.")
 
 

@@ -1,4 +1,4 @@
-"""Options that a pipeline adds to ``tessera predict``: the fields of its ``predict_options``."""
+"""Options that a pipeline adds to ``tessera predict``: of its inputs and of its outputs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class CommandWithOutputOptions(TyperCommand):
 
 
 def output_values(pipeline: Pipeline, named: Mapping[str, str], *, own: Sequence[str]) -> list[str]:
-    """The options given by name as assignments ``output.name=value``.
+    """The options given by name as assignments ``input.name=value`` and ``output.name=value``.
 
     Args:
         pipeline: Whose options they are.
@@ -50,6 +50,7 @@ def output_values(pipeline: Pipeline, named: Mapping[str, str], *, own: Sequence
         own: The command's own options, for a suggestion.
     """
     fields = {option_name(field): field for field in _fields(pipeline)}
+    sections = {field: section for section, known in _sections(pipeline).items() for field in known}
     for name in named:
         short = [field for field in fields if field.startswith(f"{name}-")]
         if name not in fields and len(short) == 1:  # --min-duration for --min-duration-s
@@ -58,10 +59,10 @@ def output_values(pipeline: Pipeline, named: Mapping[str, str], *, own: Sequence
             close = difflib.get_close_matches(name, [*own, *fields], n=1)
             raise ConfigError(
                 f"there is no option {name}",
-                expected=f"for the outputs of {pipeline.name}: {', '.join(sorted(fields)) or 'no options'}",
+                expected=f"of {pipeline.name}: {', '.join(sorted(fields)) or 'no options'}",
                 hint=f"did you mean {close[0]}?" if close else "tessera predict --help lists the others",
             )
-    return [f"output.{fields[name]}={value}" for name, value in named.items()]
+    return [f"{sections[fields[name]]}.{fields[name]}={value}" for name, value in named.items()]
 
 
 def described(pipeline: Pipeline) -> list[list[str]]:
@@ -84,7 +85,14 @@ def _plain(value: Any) -> str:
 
 
 def _fields(pipeline: Pipeline) -> Mapping[str, Any]:
-    if not pipeline.predict_options:
-        return {}
-    kind: type[Config] = pipeline.resolve("predict_options")
-    return kind.model_fields
+    return {name: field for known in _sections(pipeline).values() for name, field in known.items()}
+
+
+def _sections(pipeline: Pipeline) -> Mapping[str, Mapping[str, Any]]:
+    """Fields by section of the assignments; no name is in both."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for section, attribute in (("input", "read_options"), ("output", "predict_options")):
+        if getattr(pipeline, attribute):
+            kind: type[Config] = pipeline.resolve(attribute)
+            found[section] = kind.model_fields
+    return found

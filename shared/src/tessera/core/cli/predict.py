@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from tessera.core.cli.console import Json, Quiet, Set, print_json, print_table, progress, remark
+from tessera.core.cli.durations import seconds
 from tessera.core.cli.invocation import Invocation
 from tessera.core.cli.output_options import NAMED, output_values
 from tessera.core.inference.shard import Shard, shard_folder
@@ -17,12 +18,17 @@ from tessera.core.inference.shard import Shard, shard_folder
 if TYPE_CHECKING:
     from tessera.core.bundle.bundle import Bundle
     from tessera.core.config import Config
+    from tessera.core.inference.case_limit import CaseLimit
     from tessera.core.inference.preview import Preview
     from tessera.core.inference.summary import RunSummary
     from tessera.core.run_config import InferenceConfig
 
 Provenance = Annotated[
     bool, typer.Option("--provenance", help="Write provenance/<case>.json: hashes and versions behind each.")
+]
+
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only write OUT/plan.jsonl: what would be done, and why.")
 ]
 
 
@@ -44,13 +50,12 @@ def predict(
         bool, typer.Option("--accept-version", help="Go on with results of another version.")
     ] = False,
     timeout: Annotated[str | None, typer.Option(help="Longest time for reading one case, e.g. 5m.")] = None,
+    case_timeout: Annotated[str | None, typer.Option(help="Longest time for one case, e.g. 30m.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read ahead.")] = 2,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the network.")] = None,
     provenance: Provenance = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only write OUT/plan.jsonl: what would be done, and why.")
-    ] = False,
+    dry_run: DryRun = False,
     no_isolation: Annotated[
         bool, typer.Option("--no-isolation", help="One process: a file that kills it ends the run.")
     ] = False,
@@ -60,15 +65,14 @@ def predict(
 ) -> None:
     """Predict every file of a folder; stop it at any time and run it again to go on.
 
-    A pipeline adds options of its outputs, for instance --formats csv,raven for sound; `tessera info sound`
-    lists them.
+    A pipeline adds options of its inputs and outputs, for instance --formats csv,raven for sound; `tessera
+    info sound` lists them.
     """
     part = None if shard is None else Shard.parse(shard)
     started: Invocation | None = ctx.obj
     if started is not None and not (started.watched or dry_run or no_isolation):
         _isolate(started, out if part is None else shard_folder(out, part), quiet=quiet)
     from tessera.core.bundle.bundle import Bundle
-    from tessera.core.cli.durations import seconds
     from tessera.core.inference.preview import preview
     from tessera.core.inference.runner import run
     from tessera.core.inference.steps import Steps
@@ -76,8 +80,10 @@ def predict(
     opened = Bundle.load(bundle)
     own = [name for parameter in ctx.command.params for name in parameter.opts]
     named = output_values(opened.pipeline, ctx.meta[NAMED], own=own)
-    options, output = _options(opened, [*(set_ or []), *named])
-    steps = Steps.from_bundle(opened, device=device, threads=threads, inference=options, output=output)
+    options, chosen, output = _options(opened, [*(set_ or []), *named])
+    steps = Steps.from_bundle(
+        opened, device=device, threads=threads, inference=options, input=chosen, output=output
+    )
     cases = list(steps.reader.find(inputs))
     asked: dict[str, Any] = {
         "retry_failed": retry_failed,
@@ -97,6 +103,7 @@ def predict(
             out,
             workers=workers,
             timeout_s=options.timeout_s if timeout is None else seconds(timeout),
+            limit=_limit(case_timeout, started),
             max_failures=max_failures,
             progress=lambda step: show(step.done, step.total),
             after=None if started is None else started.death,
@@ -140,22 +147,30 @@ def _isolate(started: Invocation, folder: Path, *, quiet: bool) -> NoReturn:
     raise typer.Exit(supervise(started.arguments, folder, say=partial(remark, quiet=quiet)))
 
 
-def _options(bundle: Bundle, assignments: list[str]) -> tuple[InferenceConfig, Config | None]:
-    """Options of the network and, where the pipeline has them, of its outputs."""
+def _limit(text: str | None, started: Invocation | None) -> CaseLimit | None:
+    """The longest time for one case; one that hangs ends this process where another one watches it."""
+    from tessera.core.inference.case_limit import CaseLimit
+
+    deadly = started is not None and started.watched
+    return None if text is None else CaseLimit(seconds(text), deadly=deadly)
+
+
+def _options(bundle: Bundle, assignments: list[str]) -> tuple[InferenceConfig, Config | None, Config | None]:
+    """Options of the network and, where the pipeline has them, of its inputs and outputs."""
     from tessera.core.config import merge, parse_set, validate
     from tessera.core.errors import ConfigError
-    from tessera.core.inference.writing import output_options
+    from tessera.core.inference.writing import output_options, read_options
 
     changes = parse_set(assignments)
-    section, output = changes.pop("inference", {}), changes.pop("output", {})
+    section, chosen, output = (changes.pop(name, {}) for name in ("inference", "input", "output"))
     if changes:
         raise ConfigError(
             f"--set {next(iter(changes))}: a trained model reads its input as it was trained",
-            expected="fields of inference or output only, e.g. inference.batch_size=32",
+            expected="fields of inference, input or output only, e.g. inference.batch_size=32",
         )
     values, _ = merge(bundle.config.inference.model_dump(mode="json"), section)
     options = validate(type(bundle.config.inference), values, source="--set inference")
-    return options, output_options(bundle.pipeline, output)
+    return options, read_options(bundle.pipeline, chosen), output_options(bundle.pipeline, output)
 
 
 def _write_record(summary: RunSummary, bundle: Bundle, inputs: Path | None, output: Config | None) -> None:

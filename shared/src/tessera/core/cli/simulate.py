@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from tessera.core.cli.console import Quiet, Set, progress, remark
+
+
+class CommandWithFlags(TyperCommand):
+    """Takes ``--name``, where it is no option of its own, for ``--set name=true``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Write flags as assignments; what looks like an own option misspelt is left to be refused."""
+        own = [name for parameter in self.get_params(ctx) for name in parameter.opts]
+        written: list[str] = []
+        for token in args:
+            flag = token.startswith("--") and "=" not in token and token != "--"
+            if flag and token not in own and not difflib.get_close_matches(token, own, n=1, cutoff=0.75):
+                written += ["--set", f"{token.removeprefix('--').replace('-', '_')}=true"]
+            else:
+                written.append(token)
+        return super().parse_args(ctx, written)
 
 
 def simulate(
@@ -19,7 +37,11 @@ def simulate(
     set_: Set = None,
     quiet: Quiet = False,
 ) -> None:
-    """Make simulated cases with known truth, ready for `tessera train --data OUT`."""
+    """Make simulated cases with known truth, ready for `tessera train --data OUT`.
+
+    A simulator's fields that are yes or no are flags too: for airway, --dicom is --set dicom=true (write
+    DICOM series beside the NIfTI files).
+    """
     from tessera.core.config import parse_set
     from tessera.core.errors import ConfigError, DataError
     from tessera.core.pipeline import discover, resolve

@@ -19,11 +19,12 @@ def study(
 ) -> None:
     """Train presets x folds x seeds, go on where it stopped, and print a table with paired differences."""
     from tessera.core.training import study as studies
+    from tessera.core.training.study_config import load_study, study_folds
 
-    config = studies.load_study(file)
+    config = load_study(file)
     folder = out or Path("runs") / config.id
     if table_only:
-        folds = studies.study_folds(config)
+        folds = study_folds(config)
         rows = studies.table(config, out=folder, folds=folds)
     else:
         with progress(config.id, quiet=quiet) as show:

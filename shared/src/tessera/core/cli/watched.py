@@ -41,6 +41,8 @@ def main() -> None:
     death = None if orders["death"] is None else Death(**orders["death"])
     with Path(orders["trace"]).open("w", encoding="utf-8") as trace:
         faulthandler.enable(trace)
+        if hasattr(signal, "SIGALRM"):  # of a case that takes too long
+            faulthandler.register(signal.SIGALRM, trace, chain=True)
         code = _call(Invocation(tuple(sys.argv[1:]), watched=True, death=death))
         faulthandler.disable()
     sys.exit(REGULAR + code)

@@ -15,6 +15,7 @@ import numpy as np
 
 from tessera.core.data.case import Case
 from tessera.core.errors import DataError
+from tessera.core.inference.case_limit import CaseLimit
 from tessera.core.inference.flight import FlightLog
 from tessera.core.inference.forward import Input
 from tessera.core.inference.interfaces import Stitcher, Written
@@ -30,13 +31,14 @@ from tessera.core.inference.reading import (
     Window,
     fingerprint,
     one_line,
-    stamp_of,
     trace_of,
 )
 from tessera.core.inference.slots import Slots, queue_room, slot_of, waiting_limit
+from tessera.core.inference.stamps import stamp_of
 from tessera.core.inference.steps import Steps
 from tessera.core.inference.summary import Progress, ProgressCallback, RunSummary, peak_bytes
 
+_MANY = 16  # batches of a case beside which a last one that is not full costs little
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -51,6 +53,10 @@ class _Flight:
     answered: int = 0
     read: bool = False
     network_s: float = 0.0
+
+    def spent_s(self) -> float:
+        """Time spent on the case so far."""
+        return self.job.seconds() + self.network_s
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class Driver:
         out: The output folder.
         summary: Receives times and counts.
         flight: Is told of each piece of work.
+        limit: Of each case's time; none when not given.
         max_failures: More than this end the run early.
         progress: Called after each case.
     """
@@ -81,6 +88,7 @@ class Driver:
         summary: RunSummary,
         *,
         flight: FlightLog,
+        limit: CaseLimit | None = None,
         max_failures: int | None = None,
         progress: ProgressCallback | None = None,
     ) -> None:
@@ -89,6 +97,7 @@ class Driver:
         self._out = out
         self._summary = summary
         self._flight = flight
+        self._limit = limit or CaseLimit()
         self._max_failures = max_failures
         self._progress = progress
         self._failures = 0
@@ -135,11 +144,18 @@ class Driver:
         jobs = [job for job in jobs if job in self._open]
         room = queue_room(steps.forward.batch_size, steps.windows.input_shape)
         read_ahead = ReadAhead(
-            steps.reader, steps.windows, jobs, workers, timeout_s, room, steps.plan, self._flight.working
+            steps.reader,
+            steps.windows,
+            jobs,
+            workers,
+            self._limit.reading_s(timeout_s),
+            room,
+            steps.plan,
+            self._flight.working,
         )
-        with read_ahead as feed:
+        with self._limit.watching(), read_ahead as feed:
             try:
-                while (message := feed.next()) is not None:
+                while (message := self._next(feed)) is not None:
                     self._take(message, feed)
                     while self._slots.due:
                         self._compute(feed)
@@ -149,6 +165,10 @@ class Driver:
                 self._summary.abandoned_readers += feed.abandoned_threads
                 self._summary.spend("waiting for reading", feed.waiting_s)
                 self._summary.spend("reading", sum(job.seconds() for job in jobs))
+
+    def _next(self, feed: ReadAhead) -> Message | None:
+        with self._limit.piece(0.0):
+            return feed.next()
 
     def _take(self, message: Message, feed: ReadAhead) -> None:
         job = message.job
@@ -166,14 +186,18 @@ class Driver:
                 self._slots.add(slot, _Waiting(flight, message.index, message.input))
             else:
                 flight.read = True
-                self._finish_if_complete(flight, feed)
+                if self._steps.masks is not None and flight.regions >= _MANY * self._steps.forward.batch_size:
+                    while self._slots:  # its sums go before the next case's come
+                        self._compute(feed)
+                if job in self._open:
+                    self._finish_if_complete(flight, feed)
 
     def _compute(self, feed: ReadAhead) -> None:
         """Run one batch; when it fails as a whole, run each row alone to find the one to blame."""
         batch = [item if item and item.flight.job in self._open else None for item in self._slots.take()]
-        case_ids = {item.flight.job.case.id: None for item in batch if item is not None}
-        if case_ids:
-            with self._flight.working(list(case_ids)):
+        spent_s = {item.flight.job.case.id: item.flight.spent_s() for item in batch if item is not None}
+        if spent_s:
+            with self._flight.working(list(spent_s)), self._limit.piece(max(spent_s.values())):
                 self._compute_batch(batch, feed)
 
     def _compute_batch(self, batch: Sequence[_Waiting | None], feed: ReadAhead) -> None:
@@ -206,6 +230,7 @@ class Driver:
         try:
             if isinstance(answer, Exception):
                 raise answer
+            self._limit.check(item.flight.job.case.id, item.flight.spent_s())
             item.flight.stitcher.add(item.index, answer)
         except Exception as error:
             self._fail(item.flight.job, one_line(error), trace_of(error), feed)
@@ -219,7 +244,8 @@ class Driver:
         start = time.perf_counter()
         try:
             working = self._flight.working([flight.job.case.id])
-            with working, self._summary.stage("stitching and writing"):
+            limited = self._limit.piece(flight.spent_s())
+            with working, limited, self._summary.stage("stitching and writing"):
                 row = self._write(flight) if flight.regions else Row(case=flight.job.case, status="empty")
         except Exception as error:
             if is_disk_full(error):

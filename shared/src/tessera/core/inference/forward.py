@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tessera.core.bundle.card import MemberFusion
 from tessera.core.errors import ConfigError
-from tessera.core.inference.embeddings import embed
+from tessera.core.inference.extras import Extras
 from tessera.core.inference.fusion import FusionRule, Task, fuse, probabilities
 from tessera.core.inference.member_fusion import fuse_members
 from tessera.core.inference.tta import Pairs, changes
@@ -42,8 +42,7 @@ class ForwardPass:
         member_fusion: How the members become one answer, where not by ``fusion``.
         mirror_swaps: Masks only: spatial axis to the pairs of classes, such as left and right, that change
             places when the axis is reversed.
-        embeddings_after: Width K of an answer after which the embedding (E,) of the unchanged input follows;
-            None: none does.
+        extras: What follows each answer (K,) of the unchanged input; None: nothing does.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class ForwardPass:
         tta: Sequence[str] = (),
         member_fusion: MemberFusion | None = None,
         mirror_swaps: Mapping[int, Pairs] | None = None,
-        embeddings_after: int | None = None,
+        extras: Extras | None = None,
     ) -> None:
         if not networks or batch_size < 1:
             raise ConfigError(
@@ -81,7 +80,7 @@ class ForwardPass:
         self._member_fusion = member_fusion
         self._mirror_swaps = mirror_swaps
         self._kept: Tensor | None = None
-        self.embeddings_after = embeddings_after
+        self.extras = extras
 
     def __call__(self, inputs: Sequence[Input]) -> npt.NDArray[np.float32]:
         """Inputs (C, *S) -> answers (n, K) or (n, K, *S); input i takes row i modulo ``batch_size``."""
@@ -93,7 +92,7 @@ class ForwardPass:
         return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
 
     def batch(self, rows: Sequence[Input | None]) -> Answers:
-        """Up to ``batch_size`` rows (C, *S), ``None`` for an empty place -> answers (batch_size, K + E).
+        """Up to ``batch_size`` rows (C, *S), ``None`` for a free place -> answers (batch_size, K) and extras.
 
         Answers of masks are (batch_size, K, *S) and stay on the network's device.
         """
@@ -107,10 +106,9 @@ class ForwardPass:
                 members = [self._answer(network(changed)) for network in self._networks]
                 answers += members if self._member_fusion is None else [self._fused(members)]
         fused = fuse(answers, task=self.task, rule=self.fusion).astype(np.float32)
-        if self.embeddings_after is None:
+        if self.extras is None:
             return fused
-        with torch.inference_mode():
-            return np.concatenate([fused, embed(self._networks, batch).numpy()], axis=1)
+        return np.concatenate([fused, self.extras.of(self._networks, batch)], axis=1)
 
     def _assemble(self, rows: Sequence[Input | None]) -> Tensor:
         shape = next(tuple(row.shape) for row in rows if row is not None)

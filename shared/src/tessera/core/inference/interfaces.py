@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from tessera.core.data.case import Case
 from tessera.core.data.geometry import Geometry, Region
+
+if TYPE_CHECKING:
+    from tessera.core.inference.extras import MapRule
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class CaseResult:
         flags: Remarks for the ledger, for instance ``silent``; any flag makes the case suspicious.
         mask: For segmentation the class of each element of ``grid``, uint8 or uint16.
         embeddings: One row a region (R, E), where the writer takes them.
+        maps: What in each region spoke for an output (R, *S), on the grid of the network's input, where the
+            writer takes them.
     """
 
     case: Case
@@ -38,6 +43,7 @@ class CaseResult:
     flags: tuple[str, ...] = ()
     mask: npt.NDArray[Any] | None = None
     embeddings: npt.NDArray[np.float32] | None = None
+    maps: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,16 @@ class EmbeddingWriter(Protocol):
     @property
     def takes_embeddings(self) -> bool:
         """Whether it wants them."""
+        ...
+
+
+@runtime_checkable
+class MapWriter(Protocol):
+    """A ``Writer`` that can also write what in an input spoke for an output."""
+
+    @property
+    def explained(self) -> MapRule | None:
+        """What it wants explained, and how; None: nothing."""
         ...
 
 

@@ -16,9 +16,9 @@ from tessera.core.data.case import Case
 from tessera.core.inference.flight import read_flight
 from tessera.core.inference.ledger import LEDGER, Identity, Ledger, LedgerError, Row
 from tessera.core.inference.outputs import outputs_hold
-from tessera.core.inference.reading import stamp_of
 from tessera.core.inference.runner import choose
 from tessera.core.inference.shards import Shard, assign, shard_folder
+from tessera.core.inference.stamps import stamp_of
 
 PLAN = "plan.jsonl"
 TO_DO, DONE, FAILED = "to do", "done", "failed before"

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import queue
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import torch
 
 from tessera.core.data.cache import ArraySource
-from tessera.core.data.case import Case, FileRef, Reader, RemarkedSource, Source
+from tessera.core.data.case import Case, Reader, RemarkedSource, Source
 from tessera.core.data.geometry import Geometry, Region
 from tessera.core.data.hashing import InputHasher
 from tessera.core.data.windows import WholeWindows, Windows
 from tessera.core.errors import DataError, TesseraError
 from tessera.core.inference.forward import Input
 from tessera.core.inference.schedule import Schedule
+from tessera.core.inference.stamps import checked_hash, settled, stamp_of
+from tessera.core.inference.turn import Turn
 
 _POLL_S = 0.1  # how soon a blocked thread notices that it is no longer wanted
-_SETTLED_NS = 2_000_000_000  # a file changed so recently may change again within one tick of its clock
 _log = logging.getLogger(__name__)
 
 
@@ -127,27 +128,23 @@ def read_case(
     emit: Callable[[Message], None],
     *,
     plan: Planner | None = None,
+    turn: Callable[[Job], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> None:
     """Hash, open and read one case, window by window, and ``emit`` what was found.
 
     Windows over the whole case get it prepared; the source is closed and forgotten before they flow.
-    ``plan`` is used instead of the windows' own order.
+    ``plan`` is used instead of the windows' own order; a whole case is prepared and cut within its ``turn``.
     """
     stamp = stamp_of(job.case)
-    job.stamp = stamp if _settled(stamp) else ""
-    job.input_hash = _hash(job.case, hasher)
+    job.stamp = stamp if settled(stamp) else ""
+    job.input_hash = checked_hash(job.case, hasher)
     if job.input_hash == job.known_hash:
         emit(Ended(job, unchanged=True))
         return
-    grid, source, remarks = _open(job.case, reader, windows)
+    source = reader.open(job.case)
     try:
-        schedule = Schedule(tuple(windows.plan(source.grid))) if plan is None else plan(source.grid)
-        emit(Opened(job, grid, source.grid, schedule))
-        for index, region in enumerate(schedule.regions):
-            sample = windows.read(source, region)
-            input = sample["input"]
-            _check_input(job.case, input, region, windows.input_shape)
-            emit(Window(job, index, input, (*remarks, *sample.get("flags", ()))))
+        with turn(job) if _whole(windows) else nullcontext():
+            _cut(job, source, windows, emit, plan)
     finally:
         source.close()
     if stamp_of(job.case) != stamp:
@@ -158,16 +155,28 @@ def read_case(
     emit(Ended(job))
 
 
-def _open(case: Case, reader: Reader, windows: Windows) -> tuple[Geometry, Source, tuple[str, ...]]:
-    """The source's own grid, what windows are cut from (itself, or all of it prepared), and its remarks."""
-    source = reader.open(case)
-    if not (isinstance(windows, WholeWindows) and windows.cuts_prepared):
-        return source.grid, source, ()
-    remarks = source.remarks if isinstance(source, RemarkedSource) else ()
-    try:
-        return source.grid, ArraySource(*windows.prepare(source)), remarks
-    finally:
+def _cut(
+    job: Job, source: Source, windows: Windows, emit: Callable[[Message], None], plan: Planner | None
+) -> None:
+    """Prepare the case where its windows want that, and emit them."""
+    grid = source.grid
+    remarks: tuple[str, ...] = ()
+    if _whole(windows):
+        remarks = source.remarks if isinstance(source, RemarkedSource) else ()
+        prepared = ArraySource(*windows.prepare(source))
         source.close()
+        source = prepared
+    schedule = Schedule(tuple(windows.plan(source.grid))) if plan is None else plan(source.grid)
+    emit(Opened(job, grid, source.grid, schedule))
+    for index, region in enumerate(schedule.regions):
+        sample = windows.read(source, region)
+        input = sample["input"]
+        _check_input(job.case, input, region, windows.input_shape)
+        emit(Window(job, index, input, (*remarks, *sample.get("flags", ()))))
+
+
+def _whole(windows: Windows) -> TypeGuard[WholeWindows]:
+    return isinstance(windows, WholeWindows) and windows.cuts_prepared
 
 
 @dataclass(eq=False)
@@ -180,6 +189,8 @@ class _Worker:
 @dataclass(eq=False)
 class ReadAhead:
     """Threads that read cases into a bounded queue; memory does not grow with a file's length.
+
+    Cases that are prepared whole are prepared and cut one at a time; the others wait as they are stored.
 
     Args:
         reader: Opens cases; called from all threads.
@@ -203,6 +214,7 @@ class ReadAhead:
     abandoned_threads: int = 0
     waiting_s: float = 0.0
     _hasher: InputHasher = field(default_factory=InputHasher)
+    _turn: Turn = field(default_factory=Turn)
     _stopped: bool = False
 
     def __post_init__(self) -> None:
@@ -260,6 +272,7 @@ class ReadAhead:
             if job is None or job.abandoned or worker.retired or job.seconds() <= self.timeout_s:
                 continue
             self.give_up(job)
+            self._turn.pass_on(job)
             worker.retired = True
             self._workers.remove(worker)
             self.abandoned_threads += 1
@@ -267,7 +280,7 @@ class ReadAhead:
             self._hire()
             error = DataError(
                 f"case {job.case.id}: reading took longer than {self.timeout_s:g} s",
-                hint="check the file and the disk, or raise inference.timeout_s; then --retry-failed",
+                hint="check file and disk, or raise --timeout and --case-timeout; then --retry-failed",
             )
             return Failed(job, one_line(error))
         return None
@@ -290,7 +303,15 @@ class ReadAhead:
             worker.job = job
             try:
                 with self.working([job.case.id]):
-                    read_case(job, self.reader, self.windows, self._hasher, self._emit, plan=self.plan)
+                    read_case(
+                        job,
+                        self.reader,
+                        self.windows,
+                        self._hasher,
+                        self._emit,
+                        plan=self.plan,
+                        turn=self._turn_of,
+                    )
             except _NotWantedError:
                 pass
             except BaseException as error:  # a case's failure must never end the thread
@@ -302,6 +323,19 @@ class ReadAhead:
             self._emit(Failed(job, one_line(error), trace_of(error)))
         except _NotWantedError:
             return
+
+    @contextmanager
+    def _turn_of(self, job: Job) -> Iterator[None]:
+        """Wait, off the clock, until no other case is prepared and cut."""
+
+        def still_wanted() -> None:
+            if job.abandoned or self._stopped:
+                raise _NotWantedError
+
+        job.pause()
+        with self._turn.of(job, go_on=still_wanted):
+            job.resume()
+            yield
 
     def _emit(self, message: Message) -> None:
         message.job.pause()
@@ -333,43 +367,9 @@ def trace_of(error: BaseException) -> str:
 def fingerprint(job: Job) -> None:
     """Stamp and hash of a case that is not read again, as far as they can be found."""
     stamp = stamp_of(job.case)
-    job.stamp = stamp if _settled(stamp) else ""
+    job.stamp = stamp if settled(stamp) else ""
     with suppress(Exception):
-        job.input_hash = _hash(job.case, InputHasher())
-
-
-def stamp_of(case: Case) -> str:
-    """Path, size and time of change of each input file, as JSON; ``null`` for a missing one."""
-    return json.dumps([_file_stamp(ref) for ref in case.all_files()])
-
-
-def _file_stamp(ref: FileRef) -> list[str | int | None]:
-    if ref.path is None:
-        return [ref.sha256, None, None]
-    try:
-        status = ref.path.stat()
-    except OSError:
-        return [str(ref.path), None, None]
-    return [str(ref.path), status.st_size, status.st_mtime_ns]
-
-
-def _settled(stamp: str) -> bool:
-    """Whether the files are old enough for their time of change to prove that they are unchanged."""
-    times = [changed for _, _, changed in json.loads(stamp) if changed is not None]
-    return all(time.time_ns() - changed > _SETTLED_NS for changed in times)
-
-
-def _hash(case: Case, hasher: InputHasher) -> str:
-    digest = hasher.hash(case.all_files(), case.select)
-    for ref in case.all_files():
-        if ref.path is not None and ref.sha256 is not None and (found := hasher.file(ref.path)) != ref.sha256:
-            raise DataError(
-                f"case {case.id}: {ref.path} is not the file the manifest lists",
-                found=f"SHA-256 {found}",
-                expected=ref.sha256,
-                hint="fetch or copy the file again, or correct the manifest",
-            )
-    return digest
+        job.input_hash = checked_hash(job.case, InputHasher())
 
 
 def _check_input(case: Case, input: Input, region: Region, shape: tuple[int, ...]) -> None:

@@ -11,9 +11,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from tessera.core.data.case import Case
 from tessera.core.errors import DataError, TesseraError
+from tessera.core.inference.case_limit import CaseLimit
 from tessera.core.inference.driver import Driver, is_disk_full
 from tessera.core.inference.flight import Death, FlightLog
 from tessera.core.inference.ledger import Ledger
@@ -41,6 +43,7 @@ def run(
     *,
     workers: int = 1,
     timeout_s: float = 600.0,
+    limit: CaseLimit | None = None,
     max_failures: int | None = None,
     retry_failed: bool = False,
     only: Sequence[str] = (),
@@ -65,6 +68,7 @@ def run(
         out: The output folder.
         workers: Threads that read ahead.
         timeout_s: Longest time for reading one case, not counting waits for the network.
+        limit: Longest time for one case as a whole, not counting waits for others.
         max_failures: Stop when more cases than this failed in this run.
         retry_failed: Try cases again that failed before.
         only: Case ids or patterns such as ``site7*``; failed ones among them are tried again.
@@ -80,9 +84,8 @@ def run(
     start = time.perf_counter()
     _refuse_equal_ids(cases)
     chosen = choose(cases, only)
-    plan: dict[str, int] = {}
+    plan = {} if shard is None else assign(cases, shard.count)
     if shard is not None:
-        plan = assign(cases, shard.count)
         cases = [case for case in cases if plan[case.id] == shard.index]
         chosen = [case for case in chosen if plan[case.id] == shard.index]
         out = shard_folder(out, shard)
@@ -99,9 +102,8 @@ def run(
                 ledger.plan(cases)
                 if shard is not None:
                     ledger.set_fact("shard", {"index": shard.index, "count": shard.count, "plan": plan})
-            driver = Driver(
-                steps, ledger, out, summary, flight=flight, max_failures=max_failures, progress=progress
-            )
+            options: Any = {"limit": limit, "max_failures": max_failures, "progress": progress}
+            driver = Driver(steps, ledger, out, summary, flight=flight, **options)
             with summary.stage("checking earlier results"):
                 jobs = driver.plan(chosen, retry_failed=retry_failed or bool(only), verify=verify)
             rest = _clear_suspects(driver, flight, jobs, after=after, timeout_s=timeout_s)

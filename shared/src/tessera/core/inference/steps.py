@@ -20,15 +20,16 @@ from tessera.core.data.targets import n_outputs
 from tessera.core.data.windows import MaskWindows, Windows
 from tessera.core.errors import DataError
 from tessera.core.inference.embeddings import check_embeddings
+from tessera.core.inference.extras import Extras, Parts
 from tessera.core.inference.forward import ForwardPass
 from tessera.core.inference.fusion import FusionRule, Task, fuse
-from tessera.core.inference.interfaces import CaseResult, EmbeddingWriter, Stitcher, Writer
+from tessera.core.inference.interfaces import CaseResult, EmbeddingWriter, MapWriter, Stitcher, Writer
 from tessera.core.inference.ledger import Identity
 from tessera.core.inference.mask_stitcher import MaskRules, MaskStitcher
 from tessera.core.inference.reading import Opened
 from tessera.core.inference.schedule import Schedule
 from tessera.core.inference.tta import changes
-from tessera.core.inference.writing import build_writer, output_options
+from tessera.core.inference.writing import build_reader, build_writer, output_options
 
 if TYPE_CHECKING:
     from tessera.core.bundle.bundle import Bundle
@@ -49,14 +50,14 @@ class WindowStitcher:
         *,
         task: Task,
         fusion: FusionRule,
-        embeddings_after: int | None = None,
+        extras: Extras | None = None,
     ) -> None:
         self._case = case
         self._grid = grid
         self._regions = tuple(regions)
         self._task: Task = task
         self._fusion: FusionRule = fusion
-        self._embeddings_after = embeddings_after
+        self._extras = extras
         self._rows: dict[int, npt.NDArray[np.float32]] = {}
 
     def add(self, index: int, raw: npt.NDArray[np.float32]) -> None:
@@ -84,12 +85,18 @@ class WindowStitcher:
                 f"case {self._case.id}: {len(missing)} of {len(self._regions)} regions are missing, "
                 f"first {missing[:1]}"
             )
-        scores = np.stack([self._rows[index] for index in range(len(self._regions))])
-        embeddings = None
-        if self._embeddings_after is not None:
-            scores, embeddings = np.split(scores, [self._embeddings_after], axis=1)
-        summary = fuse(scores, task=self._task, rule=self._fusion).astype(np.float32)
-        return CaseResult(self._case, self._grid, self._regions, scores, summary, embeddings=embeddings)
+        rows = np.stack([self._rows[index] for index in range(len(self._regions))])
+        found = Parts(rows, None, None) if self._extras is None else self._extras.split(rows)
+        summary = fuse(found.answers, task=self._task, rule=self._fusion).astype(np.float32)
+        return CaseResult(
+            self._case,
+            self._grid,
+            self._regions,
+            found.answers,
+            summary,
+            embeddings=found.embeddings,
+            maps=found.maps,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +138,7 @@ class Steps:
             opened.regions,
             task=forward.task,
             fusion=forward.fusion,
-            embeddings_after=forward.embeddings_after,
+            extras=forward.extras,
         )
 
     @classmethod
@@ -142,6 +149,7 @@ class Steps:
         device: torch.device | str = "auto",
         threads: int | None = None,
         inference: InferenceConfig | None = None,
+        input: Config | None = None,
         output: Config | None = None,
     ) -> Steps:
         """The steps a bundle describes.
@@ -151,6 +159,7 @@ class Steps:
             device: Where the network runs; ``auto`` takes a GPU when there is one.
             threads: Threads of the network on a CPU; ``None`` leaves torch's choice.
             inference: Used instead of the bundle's own inference section.
+            input: Options of the inputs, of the pipeline's ``read_options``; None: their defaults.
             output: Options of the outputs, of the pipeline's ``predict_options``; None: their defaults.
         """
         start = time.perf_counter()
@@ -165,6 +174,7 @@ class Steps:
         changes(options.tta, spatial_dims=len(windows.input_shape) - 1)  # refuses unknown names now
         networks = bundle.networks(device)
         embeds = isinstance(writer, EmbeddingWriter) and writer.takes_embeddings
+        explained = writer.explained if isinstance(writer, MapWriter) else None
         if embeds:
             check_embeddings(networks, source=bundle.path)
         forward = ForwardPass(
@@ -177,10 +187,17 @@ class Steps:
             tta=options.tta,
             member_fusion=bundle.calibration.fusion,
             mirror_swaps=windows.mirror_swaps if isinstance(windows, MaskWindows) else None,
-            embeddings_after=n_outputs(target) if embeds else None,
+            extras=Extras(
+                answers=n_outputs(target),
+                shape=tuple(windows.input_shape[1:]),
+                maps=explained,
+                embeddings=embeds,
+            )
+            if embeds or explained is not None
+            else None,
         )
         return cls(
-            reader=pipeline.resolve("reader")(config),
+            reader=build_reader(bundle, input),
             windows=windows,
             forward=forward,
             writer=writer,

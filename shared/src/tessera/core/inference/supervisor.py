@@ -139,6 +139,8 @@ def _cause(code: int, peak_bytes: int) -> str:
         total = _memory_bytes()
         of = f" of {total / 1e9:.1f} GB" if total else ""
         return f"was killed by signal 9 (probably out of memory: {peak_bytes / 1e9:.1f} GB in use{of})"
+    if name == "SIGALRM":  # which only a limit of time sends
+        return "was ended after more time than --case-timeout allows"
     meaning = _NAMES.get(name, name)
     return f"was killed by signal {number}" + (meaning and f" ({meaning})")
 

@@ -1,4 +1,4 @@
-"""The writer of a bundle's pipeline, with the options a person gave it."""
+"""The reader and the writer of a bundle's pipeline, with the options a person gave them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tessera.core.config import Config, validate
+from tessera.core.data.case import Reader
 from tessera.core.errors import ConfigError
 from tessera.core.inference.interfaces import Writer
 from tessera.core.pipeline import Pipeline
@@ -17,12 +18,28 @@ if TYPE_CHECKING:
 
 def output_options(pipeline: Pipeline, values: Mapping[str, Any]) -> Config | None:
     """The pipeline's options of its outputs with these values; None when it has none."""
-    if pipeline.predict_options:
-        kind: type[Config] = pipeline.resolve("predict_options")
-        return validate(kind, values, source="options of the outputs")
+    return _options(pipeline, "predict_options", values, what="outputs")
+
+
+def read_options(pipeline: Pipeline, values: Mapping[str, Any]) -> Config | None:
+    """The pipeline's options of its inputs with these values; None when it has none."""
+    return _options(pipeline, "read_options", values, what="inputs")
+
+
+def _options(pipeline: Pipeline, attribute: str, values: Mapping[str, Any], *, what: str) -> Config | None:
+    if getattr(pipeline, attribute):
+        kind: type[Config] = pipeline.resolve(attribute)
+        return validate(kind, values, source=f"options of the {what}")
     if values:
-        raise ConfigError(f"pipeline {pipeline.name} has no options of its outputs", found=", ".join(values))
+        raise ConfigError(f"pipeline {pipeline.name} has no options of its {what}", found=", ".join(values))
     return None
+
+
+def build_reader(bundle: Bundle, chosen: Config | None) -> Reader:
+    """The reader for a bundle and options of its inputs."""
+    build = bundle.pipeline.resolve("reader")
+    reader: Reader = build(bundle.config) if chosen is None else build(bundle.config, options=chosen)
+    return reader
 
 
 def build_writer(bundle: Bundle, output: Config | None) -> Writer:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from tessera.core import pipeline as pipelines
 from tessera.core.config import validate
@@ -81,10 +81,36 @@ def draw_cases(
     limit_bytes: int = MEDIA_BYTES,
 ) -> tuple[dict[str, CaseMedia], dict[str, str]]:
     """Media of the first ``limit`` cases that can be drawn, and why others among them cannot."""
-    drawn: dict[str, CaseMedia] = {}
+    if figures is None:
+        return {}, {}
+    return draw_each(ids, figures.draw, cases=cases, limit=limit, limit_bytes=limit_bytes)
+
+
+class Sized(Protocol):
+    """Something drawn."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of it."""
+        ...
+
+
+Drawn = TypeVar("Drawn", bound=Sized)
+
+
+def draw_each(
+    ids: Iterable[str],
+    draw: Callable[[Case], Drawn],
+    *,
+    cases: Mapping[str, Case],
+    limit: int,
+    limit_bytes: int,
+) -> tuple[dict[str, Drawn], dict[str, str]]:
+    """What ``draw`` makes of the first ``limit`` cases, and why it makes nothing of others among them."""
+    drawn: dict[str, Drawn] = {}
     problems: dict[str, str] = {}
     room = limit_bytes
-    if figures is None or not cases:
+    if not cases:
         return drawn, problems
     for name in ids:
         if len(drawn) + len(problems) >= limit:
@@ -93,15 +119,15 @@ def draw_cases(
             problems[name] = "its file is no longer where it was"
             continue
         try:
-            media = figures.draw(cases[name])
+            made = draw(cases[name])
         except TesseraError as error:
             problems[name] = error.one_line()
             continue
         except Exception as error:  # one odd file must not cost the whole page
             problems[name] = f"{type(error).__name__}: {error}"
             continue
-        room -= media.size
+        room -= made.size
         if room < 0:
             break
-        drawn[name] = media
+        drawn[name] = made
     return drawn, problems

@@ -66,6 +66,45 @@ class CaseMedia:
         return sum(len(png) for _, png in self.images) + len(self.audio or b"") + stacks
 
 
+@dataclass(frozen=True, kw_only=True)
+class ColourScale:
+    """What the colours of a picture mean.
+
+    Args:
+        title: The quantity, with its unit.
+        low: What the first colour stands for, in words.
+        high: What the last one stands for.
+        colours: CSS colours at equal distances.
+    """
+
+    title: str
+    low: str
+    high: str
+    colours: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thumbnail:
+    """A case as one small picture, and what its field knows of it.
+
+    Args:
+        image: JPEG or PNG bytes, so small that 200 of them fit into a page.
+        overlay: PNG bytes over the same extent, transparent where there is nothing, for instance a heat map.
+        facts: (name, value) pairs, for instance the position.
+        scales: Of the picture's colours and the overlay's, where they have a scale.
+    """
+
+    image: bytes
+    overlay: bytes | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+    scales: tuple[ColourScale, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of it."""
+        return len(self.image) + len(self.overlay or b"")
+
+
 @runtime_checkable
 class CaseFigures(Protocol):
     """Draws one case for a person."""
@@ -86,5 +125,19 @@ class MaskFigures(CaseFigures, Protocol):
             case: The case.
             classes: Names of the mask's classes.
             files: What the prediction wrote for the case.
+        """
+        ...
+
+
+@runtime_checkable
+class GalleryFigures(CaseFigures, Protocol):
+    """``CaseFigures`` of a field whose cases are best looked at side by side."""
+
+    def thumbnail(self, case: Case, *, files: tuple[Path, ...] = ()) -> Thumbnail:
+        """The case small; raises ``DataError`` when its file cannot be read.
+
+        Args:
+            case: The case.
+            files: What a prediction wrote for the case, for instance a heat map.
         """
         ...

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from tessera.core.report.media import CaseMedia
+from tessera.core.report.media import CaseMedia, Thumbnail
 
 NOT_RECORDED = "not recorded"
 SHOWN_ROWS = 200  # rows a table shows; its CSV always holds all
@@ -93,6 +93,47 @@ class Cases:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One case of a gallery.
+
+    Args:
+        id: Of the case.
+        caption: The few words below its picture.
+        thumbnail: What the field shows of it.
+        keys: One number for each of the gallery's orders, ``None`` where it is unknown.
+        kinds: Words for each of the gallery's filters, none where nothing is known.
+        facts: (name, value) pairs of its larger view, the field's own last.
+    """
+
+    id: str
+    caption: str
+    thumbnail: Thumbnail
+    keys: tuple[float | None, ...]
+    kinds: tuple[tuple[str, ...], ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """Pictures of cases side by side; each opens a larger view.
+
+    Args:
+        caption: What the pictures are.
+        tiles: In the order they are shown at first.
+        orders: What they can be sorted by, the largest number on top; they come in the first of these.
+        filters: What they can be chosen by.
+        note: How many of how many there are, and which.
+    """
+
+    kind: ClassVar[str] = "gallery"
+    caption: str
+    tiles: tuple[Tile, ...]
+    orders: tuple[str, ...]
+    filters: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """Names and values; a missing value reads "not recorded"."""
 
@@ -118,7 +159,7 @@ class Code:
     text: str
 
 
-Block = Table | Figure | Cases | Facts | Note | Code
+Block = Table | Figure | Cases | Gallery | Facts | Note | Code
 
 
 @dataclass(frozen=True)

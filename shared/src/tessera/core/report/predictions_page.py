@@ -7,16 +7,17 @@ from collections.abc import Mapping
 from tessera.core.data.case import Case
 from tessera.core.report import figures
 from tessera.core.report.case_media import with_masks
+from tessera.core.report.case_sections import case_sections, cases_blocks
+from tessera.core.report.gallery import gallery_of
 from tessera.core.report.media import CaseFigures
 from tessera.core.report.page import NOT_RECORDED, Block, Facts, Headline, Note, Page, Section
 from tessera.core.report.predictions_record import (
-    TIMELINE_WINDOWS,
     TIMELINES,
     PredictionsRecord,
     distribution,
 )
 from tessera.core.report.ranking import least_certain_first
-from tessera.core.report.run_page import cases_blocks, model_facts
+from tessera.core.report.run_page import model_facts
 from tessera.core.report.run_record import first_record
 from tessera.core.report.stored import number, words
 
@@ -58,8 +59,8 @@ def _found(
         return (Section("cases", "Suspicious cases first", blocks),)
     return (
         Section("distribution", "What was found", _distribution(record)),
-        Section("timelines", "Along the longest cases", _timelines(record)),
-        Section("cases", "Least certain cases first", _cases(record, cases, drawing)),
+        *_timelines(record),
+        *_cases(record, cases, drawing),
     )
 
 
@@ -103,9 +104,10 @@ def _distribution(record: PredictionsRecord) -> list[Block]:
     return [figures.draw_bars(data, title=data.caption, x_label="cases")]
 
 
-def _timelines(record: PredictionsRecord) -> list[Block]:
+def _timelines(record: PredictionsRecord) -> tuple[Section, ...]:
+    """Of cases that are long; a field whose cases are never cut into many windows has no such section."""
     if not record.timelines:
-        return [Note(f"No case has {TIMELINE_WINDOWS} windows or more, so there is nothing to draw.")]
+        return ()
     note = (
         f"The most probable class of each window; a stronger colour is a higher probability. "
         f"Shown: {len(record.timelines)}, at most {TIMELINES}; all windows are in windows.csv."
@@ -114,13 +116,21 @@ def _timelines(record: PredictionsRecord) -> list[Block]:
         figures.draw_timeline(data, title=name, unit=record.position_unit)
         for name, data in record.timelines.items()
     ]
-    return [Note(note), *drawn]
+    return (Section("timelines", "Along the longest cases", [Note(note), *drawn]),)
 
 
-def _cases(record: PredictionsRecord, cases: Mapping[str, Case], drawing: CaseFigures | None) -> list[Block]:
+def _cases(
+    record: PredictionsRecord, cases: Mapping[str, Case], drawing: CaseFigures | None
+) -> tuple[Section, ...]:
+    title = "Least certain cases first"
     if record.scores is None:
-        return [Note(f"Predictions: {NOT_RECORDED} (predictions.csv is missing or empty).")]
-    return cases_blocks(least_certain_first(record.scores), cases, drawing)
+        return (
+            Section(
+                "cases", title, [Note(f"Predictions: {NOT_RECORDED} (predictions.csv is missing or empty).")]
+            ),
+        )
+    gallery = gallery_of(record.scores, cases, drawing, by="score", files=record.files)
+    return case_sections(least_certain_first(record.scores), cases, drawing, title=title, gallery=gallery)
 
 
 def _stages(record: PredictionsRecord) -> list[Block]:

@@ -32,11 +32,11 @@ def render(page: Page, *, folder: str) -> str:
         "picture_type": lambda data: "image/png" if data.startswith(b"\x89PNG") else "image/jpeg",
         "inline_svg": Markup,  # made by figures.py, where matplotlib escapes every text
     }
-    script = _template("report.js")
+    script = _template("report.js") + _template("gallery.js")
     return environment.get_template("report.html.j2").render(
         page=page,
         folder=folder,
-        style=Markup(_template("report.css")),
+        style=Markup(_template("report.css") + _template("gallery.css")),
         script=Markup(script),
         # The page allows this script and no other, whatever a name in a table contains.
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),

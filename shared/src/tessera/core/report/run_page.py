@@ -7,13 +7,15 @@ from typing import Any
 
 from tessera.core.data.case import Case
 from tessera.core.data.targets import class_columns
+from tessera.core.evaluation.measures import FieldTable
 from tessera.core.report import figures
-from tessera.core.report.case_media import MEDIA_CASES, draw_cases, with_masks
+from tessera.core.report.case_media import with_masks
+from tessera.core.report.case_sections import case_sections
+from tessera.core.report.gallery import gallery_of
 from tessera.core.report.media import CaseFigures
 from tessera.core.report.page import (
     NOT_RECORDED,
     Block,
-    Cases,
     Cell,
     Code,
     Facts,
@@ -55,7 +57,7 @@ def run_page(record: RunRecord, *, cases: Mapping[str, Case], drawing: CaseFigur
             Section("curves", "Training curves", _curves(record)),
             Section("answers", _ANSWERS.get(kind, "Which classes are confused"), _classes(record)),
             *_trust(record, kind),
-            Section("cases", "Worst cases first", _cases(record, cases, drawing)),
+            *_cases(record, cases, drawing),
             Section("data", "Data", _data(record, cases)),
             Section("model", "Model", _model(record)),
             Section("environment", "Environment", _environment(record)),
@@ -141,7 +143,17 @@ def _facts(record: RunRecord) -> Facts:
 def _measured(record: RunRecord) -> list[Block]:
     if not record.metrics:
         return [Note(f"Metrics: {NOT_RECORDED} (evaluation.json is missing or empty).")]
-    return [metrics_table(record.metrics)]
+    return [metrics_table(record.metrics), *(_field_table(i, one) for i, one in enumerate(record.measures))]
+
+
+def _field_table(place: int, table: FieldTable) -> Table:
+    return Table(
+        name=f"measures_{place + 1}",
+        caption=table.title,
+        columns=table.columns,
+        rows=table.rows,
+        note=table.note,
+    )
 
 
 def _curves(record: RunRecord) -> list[Block]:
@@ -285,25 +297,19 @@ def _coverage(record: RunRecord) -> list[Block]:
     ]
 
 
-def _cases(record: RunRecord, cases: Mapping[str, Case], drawing: CaseFigures | None) -> list[Block]:
+def _cases(record: RunRecord, cases: Mapping[str, Case], drawing: CaseFigures | None) -> tuple[Section, ...]:
+    title = "Worst cases first"
     if record.scores is None:
-        return [Note(f"Test predictions: {NOT_RECORDED} (predictions.csv is missing or empty).")]
-    return cases_blocks(worst_first(record.scores), cases, with_masks(drawing, record.card))
-
-
-def cases_blocks(table: Table, cases: Mapping[str, Case], drawing: CaseFigures | None) -> list[Block]:
-    """A ranking with media for its first rows, and how many those are."""
-    ids = [str(row[0]) for row in table.rows]
-    media, problems = draw_cases(ids, cases=cases, figures=drawing)
-    silent = bool(media) and not any(case.audio for case in media.values())
-    what = "Pictures" if silent else "Pictures and sound"
-    if media:
-        shown = f"{what} are shown for {len(media)} of {len(ids)} cases, at most {MEDIA_CASES}."
-    elif drawing is None:
-        shown = f"{what}: {NOT_RECORDED} (the pipeline that can draw the cases is not installed)."
-    else:
-        shown = f"{what}: {NOT_RECORDED} (the cases' files are not where they were)."
-    return [Note(f"{table.note} {shown}"), Cases(table=table, media=media, problems=problems)]
+        return (
+            Section(
+                "cases",
+                title,
+                [Note(f"Test predictions: {NOT_RECORDED} (predictions.csv is missing or empty).")],
+            ),
+        )
+    gallery = gallery_of(record.scores, cases, drawing, by="disagreement")
+    table = worst_first(record.scores)
+    return case_sections(table, cases, with_masks(drawing, record.card), title=title, gallery=gallery)
 
 
 def _data(record: RunRecord, cases: Mapping[str, Case]) -> list[Block]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tessera.core.data.case import Case
+from tessera.core.evaluation.measures import FieldTable, read_measures
 from tessera.core.report.page import Cell, Table
 from tessera.core.report.ranking import Scores, TargetKind, read_scores
 from tessera.core.report.stored import (
@@ -70,6 +71,7 @@ class RunRecord:
         reliability: Bins, ``None`` when there are none.
         scores: Test predictions, ``None`` when they are not there.
         splits: Rows of splits.csv.
+        measures: Tables of the field's own measures.
     """
 
     name: str
@@ -94,6 +96,7 @@ class RunRecord:
     reliability: Table | None
     scores: Scores | None
     splits: tuple[Row, ...]
+    measures: tuple[FieldTable, ...] = ()
 
 
 def build_run_record(folder: Path) -> RunRecord:
@@ -138,6 +141,7 @@ def build_run_record(folder: Path) -> RunRecord:
         reliability=_reliability(evaluation.get("reliability")),
         scores=scores,
         splits=tuple(read_rows(folder / "splits.csv")),
+        measures=read_measures(folder),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from tessera.core.bundle.bundle import Bundle
 from tessera.core.data.case import Case, FileRef, MaskReader
 from tessera.core.data.geometry import Geometry
 from tessera.core.data.hashing import InputHasher
-from tessera.core.errors import ConfigError, DataError, TesseraError
+from tessera.core.errors import ConfigError, DataError, PlacementError, TesseraError
 from tessera.core.evaluation.mask_predictions import MaskPredictions, MaskScores
 from tessera.core.inference.ledger import Ledger, Row
 
@@ -39,6 +39,8 @@ def score_predicted(
     """Scores of the masks in a prediction's folder, and why cases have none.
 
     Cases are found by the content of their files, so their names may differ from those of the prediction.
+    Where other files were predicted, as the DICOM series of a labelled NIfTI file, they are found by name, as
+    ``Predicted.of`` says, and the mask must lie where the label lies; the reader may turn its axes.
     """
     reader = bundle.pipeline.resolve("reader")(bundle.config)
     if not bundle.pipeline.scores or not isinstance(reader, MaskReader):
@@ -48,14 +50,12 @@ def score_predicted(
         )
     judge: MaskScores = bundle.pipeline.resolve("scores")(bundle.config, bundle.card.target)
     with Ledger.read(folder) as ledger:
-        rows = {row.input_hash: row for row in ledger.rows(full=False) if row.input_hash}
-    hasher = InputHasher()
+        predicted = Predicted(list(ledger.rows(full=False)))
     found: dict[str, Mapping[str, float]] = {}
     failures: dict[str, str] = {}
     for case in cases:
         try:
-            row = rows.get(hasher.hash(case.all_files(), case.select))
-            mask = _predicted(reader, folder, case, row)
+            mask = _predicted(reader, folder, case, predicted.of(case))
             reference = _read(reader, case, target_name)
             grid = _grid(reader, case)
             if mask.shape != reference.shape:
@@ -71,7 +71,7 @@ def score_predicted(
         raise DataError(
             f"no mask in {folder} belongs to a labelled case",
             found="; ".join(f"{name}: {cause}" for name, cause in list(failures.items())[:3]),
-            hint="predict the same files that the manifest lists",
+            hint="predict the files that the manifest lists, or series in folders named as its cases",
         )
     scored = [case for case in cases if case.id in found]
     predictions = MaskPredictions.of(
@@ -81,6 +81,56 @@ def score_predicted(
         fold=[case.split for case in scored],
     )
     return predictions, failures
+
+
+class Predicted:
+    """The cases of a prediction, by content and by name.
+
+    Args:
+        rows: Of its ledger.
+    """
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._hasher = InputHasher()
+        self._by_hash = {row.input_hash: row for row in rows if row.input_hash}
+        self._ids = {row.case.id: row for row in rows}
+        self._by_name: dict[str, list[Row]] = {}
+        for row in rows:
+            for name in {_stem(row.case.id), *_folder(row.case)}:
+                self._by_name.setdefault(name, []).append(row)
+
+    def of(self, case: Case) -> Row | None:
+        """The row of a labelled case; raises where several fit.
+
+        It has the same content; or the same id, endings apart; or it is a series of files in a folder with
+        the case's id as its name; or one of the manifest's further columns holds its id.
+        """
+        row = self._by_hash.get(self._hasher.hash(case.all_files(), case.select))
+        if row is not None:
+            return row
+        found = {row.case.id: row for row in self._by_name.get(_stem(case.id), [])}
+        found |= {value: self._ids[value] for value in case.meta.values() if value in self._ids}
+        if len(found) > 1:
+            raise DataError(
+                f"case {case.id} could be several of the predicted ones",
+                found=", ".join(sorted(found)),
+                expected="one",
+                hint="name the one meant in a column of samples.csv",
+            )
+        return next(iter(found.values()), None)
+
+
+def _stem(case_id: str) -> str:
+    """The id without its endings."""
+    path = PurePosixPath(case_id)
+    return path.with_name(path.name.split(".")[0] or path.name).as_posix() if path.name else case_id
+
+
+def _folder(case: Case) -> set[str]:
+    """Name of the folder that holds the files of a series."""
+    paths = [reference.path for reference in case.all_files() if reference.path is not None]
+    folders = {path.parent.name for path in paths}
+    return folders if len(paths) > 1 and len(folders) == 1 else set()
 
 
 def _predicted(reader: MaskReader, folder: Path, case: Case, row: Row | None) -> npt.NDArray[Any]:
@@ -94,6 +144,13 @@ def _predicted(reader: MaskReader, folder: Path, case: Case, row: Row | None) ->
         labelled = replace(case, targets={MASK: FileRef(path=folder / name)})
         try:
             return _read(reader, labelled, MASK)
+        except PlacementError as error:
+            raise DataError(
+                f"case {case.id}: the mask that was predicted for {row.case.id} does not lie on its scan",
+                found=error.found,
+                expected=error.expected,
+                hint="predict the scan that was labelled; masks are turned here, but never resampled",
+            ) from error
         except (TesseraError, OSError, ValueError) as error:  # another kind of file
             refused.append(f"{name}: {error}")
     raise DataError(

@@ -29,10 +29,12 @@ from tessera.core.evaluation import (
     read_predictions,
     write_predictions,
 )
+from tessera.core.evaluation.measures import FieldTable, Measures, write_measures
 from tessera.core.inference.interfaces import CaseResult
 from tessera.core.inference.score import Scores, score
 from tessera.core.inference.steps import Steps
 from tessera.core.inference.summary import ProgressCallback
+from tessera.core.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -177,6 +179,24 @@ def write_evaluation(predictions: AnyPredictions, failures: Mapping[str, str], o
     write_atomic(out / FAILURES_FILE, json.dumps(dict(failures), indent=2, ensure_ascii=False) + "\n")
     write_atomic(out / EVALUATION_FILE, evaluation.to_json())
     return evaluation
+
+
+def measure(
+    pipeline: Pipeline, folder: Path, spec: TargetSpec, cases: Sequence[Case], values: Mapping[str, Any]
+) -> tuple[FieldTable, ...]:
+    """The field's own tables of the predictions in a folder, written there; none where it has no measures."""
+    if not pipeline.measures:
+        if values:
+            raise ConfigError(
+                f"pipeline {pipeline.name} has no measures with options", found=", ".join(values)
+            )
+        return ()
+    predictions = load_predictions(folder, spec)
+    by_id = {case.id: case for case in cases}
+    measures: Measures = pipeline.resolve("measures")
+    tables = measures(predictions, [by_id[name] for name in predictions.case_id], values=values)
+    write_measures(folder, tables)
+    return tables
 
 
 def load_evaluation(folder: Path) -> Evaluation | None:

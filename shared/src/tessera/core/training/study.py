@@ -7,15 +7,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-
-from pydantic import Field, model_validator
+from typing import Any, Protocol
 
 from tessera.core import pipeline as pipelines
-from tessera.core.config import Config, load_yaml, merge, parse_set, validate
 from tessera.core.data.atomic import write_atomic
+from tessera.core.data.case import Reader
 from tessera.core.data.manifest import Manifest
-from tessera.core.data.splits import fold_names
 from tessera.core.errors import ConfigError, TesseraError
 from tessera.core.evaluation import (
     PairedDifference,
@@ -27,11 +24,12 @@ from tessera.core.evaluation import (
     pool,
     take,
 )
-from tessera.core.run_config import RunConfig
+from tessera.core.pipeline import Pipeline
 from tessera.core.training.callbacks import Progress
 from tessera.core.training.run_folder import fold_folder
 from tessera.core.training.scoring import AnyPredictions, load_predictions
 from tessera.core.training.stacking import cross_fused, pooled
+from tessera.core.training.study_config import Arm, StudyConfig, arm_configs, study_folds, target_of
 from tessera.core.training.study_table import StudyRow, to_csv, to_markdown
 from tessera.core.training.train import SUMMARY_FILE, Plan, train_one
 from tessera.core.training.tuning import Choice, choose
@@ -41,63 +39,27 @@ logger = logging.getLogger(__name__)
 BOOTSTRAP_SEED = 0
 
 
-class Arm(Config):
-    """One of the things compared: a preset with changes, or an ensemble of other arms, trained already."""
+class Rival(Protocol):
+    """What a pipeline's ``rivals`` points to."""
 
-    preset: str | None = None
-    name: str | None = Field(None, description="name in the table; default: the preset's, or 'ensemble'")
-    ensemble: tuple[str, ...] = Field((), description="names of the arms whose probabilities are fused")
-    fusion: Literal["mean", "geometric", "max", "learned"] = Field(
-        "mean", description="of an ensemble; learned: a logistic regression on the other folds' predictions"
-    )
-    weights: tuple[Annotated[float, Field(ge=0.0)], ...] = Field(
-        (), description="of an ensemble: share of each arm in the mean; none: equal"
-    )
-    set: dict[str, Any] = Field(default_factory=dict, description="fields as on the command line: a.b: value")
-    folds: tuple[str, ...] | None = Field(None, description="fewer folds than the study's, for slow arms")
-    tune: tuple[dict[str, Any], ...] = Field(
-        (),
-        description="candidates, each a `set` of its own; for each fold the one is trained that does best "
-        "inside the fold's training part",
-    )
+    def __call__(
+        self,
+        name: str,
+        manifest: Manifest,
+        reader: Reader,
+        *,
+        out: Path,
+        target: str,
+        fold: str,
+        n_folds: int,
+        seed: int,
+        cache: Path,
+    ) -> object:
+        """Fit the rival on a fold's training part, test it, and write the run's files below ``out``.
 
-    @property
-    def label(self) -> str:
-        """Name in the table."""
-        return self.name or self.preset or "ensemble"
-
-    @model_validator(mode="after")
-    def _preset_or_ensemble(self) -> Self:
-        if (self.preset is None) == (not self.ensemble):
-            raise ValueError("give an arm a preset, or the names of arms under ensemble")
-        if self.ensemble and (self.set or self.folds or self.tune):
-            raise ValueError("an ensemble has no fields and folds of its own; those of its arms count")
-        if len(self.tune) == 1:
-            raise ValueError("tune needs two candidates or more; one alone belongs under set")
-        if self.weights and len(self.weights) != len(self.ensemble):
-            raise ValueError(f"{len(self.weights)} weights for an ensemble of {len(self.ensemble)}")
-        if self.weights and (self.fusion != "mean" or not sum(self.weights)):
-            raise ValueError("weights are shares of fusion: mean, and not all zero")
-        return self
-
-
-class StudyConfig(Config):
-    """What is compared, on what, and how."""
-
-    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    title: str
-    pipeline: str
-    data: str = Field(description="manifest id or path")
-    arms: tuple[Arm, ...] = Field(min_length=1)
-    folds: tuple[str, ...] | None = Field(None, description="null: all")
-    n_folds: int = Field(5, ge=2, description="where the data has no official folds")
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
-    set: dict[str, Any] = Field(default_factory=dict, description="the same for every arm")
-    reference: str | None = Field(None, description="arm the others are compared with; default: the first")
-    metric: str = Field("accuracy", description="what the table and the paired differences are of")
-    inner_folds: int | None = Field(
-        None, ge=1, description="of tune: test candidates on so many folds of the training part; null: all"
-    )
+        ``summary.json`` comes last, with ``seconds`` and ``parameters``; ``cache`` keeps what folds share.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -111,47 +73,6 @@ class _Done:
     choices: tuple[str, ...] = ()
 
 
-def load_study(path: Path) -> StudyConfig:
-    """Read and check ``studies/<id>.yaml``."""
-    study = validate(StudyConfig, load_yaml(path), source=str(path))
-    labels = [arm.label for arm in study.arms]
-    if len(set(labels)) != len(labels):
-        raise ConfigError(f"{path}: two arms have the same name", found=labels, hint="give each arm a name")
-    if study.reference is not None and study.reference not in labels:
-        raise ConfigError(f"{path}: the reference is no arm", found=study.reference, expected=labels)
-    trained = [arm.label for arm in study.arms if not arm.ensemble]
-    for arm in study.arms:
-        if unknown := [name for name in arm.ensemble if name not in trained]:
-            raise ConfigError(
-                f"{path}: {arm.label} names what is no arm with a preset", found=unknown, expected=trained
-            )
-    return study
-
-
-def arm_config(study: StudyConfig, arm: Arm, *, seed: int, candidate: int | None = None) -> RunConfig:
-    """The arm's complete config: preset, then the study's changes, the arm's, its candidate's, the seed."""
-    pipeline = pipelines.get(study.pipeline)
-    if arm.preset is None:
-        raise ConfigError(f"study {study.id}: {arm.label} is an ensemble and has no config")
-    values = pipeline.preset_values(arm.preset)
-    for changes in (study.set, arm.set, {} if candidate is None else arm.tune[candidate]):
-        values, _ = merge(values, _nested(changes))
-    kind: type[RunConfig] = pipeline.resolve("config")
-    return validate(kind, {**values, "seed": seed}, source=f"study {study.id}, arm {arm.label}")
-
-
-def arm_configs(study: StudyConfig, arm: Arm, *, seed: int) -> list[RunConfig]:
-    """The arm's complete configs: one, or one a candidate."""
-    if not arm.tune:
-        return [arm_config(study, arm, seed=seed)]
-    return [arm_config(study, arm, seed=seed, candidate=i) for i in range(len(arm.tune))]
-
-
-def study_folds(study: StudyConfig) -> tuple[str, ...]:
-    """The folds that are tested in turn."""
-    return study.folds or fold_names(Manifest.load(study.data).cases, study.n_folds)
-
-
 def run_study(
     study: StudyConfig,
     *,
@@ -162,7 +83,11 @@ def run_study(
     """Train what is not trained yet, then write ``table.md`` and ``table.csv`` below ``out``."""
     folds = study_folds(study)
     single = [arm for arm in study.arms if not arm.ensemble]
-    planned = [(arm, seed, arm_configs(study, arm, seed=seed)) for arm in single for seed in study.seeds]
+    planned = [
+        (arm, seed, [] if arm.rival else arm_configs(study, arm, seed=seed))
+        for arm in single
+        for seed in study.seeds
+    ]
     for arm, seed, configs in planned:
         for fold in arm.folds or folds:
             folder = _folder(out, arm, fold, seed)
@@ -170,6 +95,9 @@ def run_study(
                 continue
             say(f"{study.id}: {arm.label}, fold {fold}, seed {seed}")
             pipeline = pipelines.get(study.pipeline)
+            if arm.rival is not None:
+                _run_rival(study, arm.rival, pipeline, out=out, folder=folder, fold=fold, seed=seed)
+                continue
             chosen = 0
             if arm.tune:
                 chosen = choose(
@@ -195,7 +123,14 @@ def run_study(
 
 def markdown(study: StudyConfig, rows: Sequence[StudyRow]) -> str:
     """The study's table as Markdown."""
-    return to_markdown(rows, title=study.title, data=study.data, seeds=study.seeds, metric=study.metric)
+    return to_markdown(
+        rows,
+        title=study.title,
+        data=study.data,
+        seeds=study.seeds,
+        metric=study.metric,
+        columns=study.columns,
+    )
 
 
 def table(study: StudyConfig, *, out: Path, folds: Sequence[str]) -> list[StudyRow]:
@@ -203,15 +138,17 @@ def table(study: StudyConfig, *, out: Path, folds: Sequence[str]) -> list[StudyR
     single = {arm.label: arm for arm in study.arms if not arm.ensemble}
     found = {label: _collect(study, arm, out=out, folds=folds) for label, arm in single.items()}
     done = {arm.label: _fused(arm, found) if arm.ensemble else found[arm.label] for arm in study.arms}
-    members = {arm.label: arm.ensemble for arm in study.arms}
-    reference = done.get(study.reference or study.arms[0].label)
+    first = study.reference or study.arms[0].label
+    reference = done.get(first)
+    others = {arm.label: _others(arm, first if study.columns else None) for arm in study.arms}
+    wanted = dict.fromkeys((study.metric, *study.columns))
     rows = []
     for label, runs in done.items():
         if runs is None:
             continue
         metrics = metrics_of(runs.predictions)
-        if study.metric not in metrics:
-            raise ConfigError(f"study {study.id}: no metric '{study.metric}'", expected=", ".join(metrics))
+        if unknown := [name for name in wanted if name not in metrics]:
+            raise ConfigError(f"study {study.id}: no metric '{unknown[0]}'", expected=", ".join(metrics))
         shown = {
             name: format_estimate(bootstrap_interval(metric, runs.predictions, seed=BOOTSTRAP_SEED))
             for name, metric in metrics.items()
@@ -228,7 +165,11 @@ def table(study: StudyConfig, *, out: Path, folds: Sequence[str]) -> list[StudyR
                 difference=difference,
                 seconds=runs.seconds,
                 parameters=runs.parameters,
-                to_members={name: _difference(study.metric, runs, done[name]) for name in members[label]},
+                to_others={
+                    name: {metric: _difference(metric, runs, done[name]) for metric in wanted}
+                    for name in others[label]
+                    if done[name] is not None
+                },
                 choices=runs.choices,
             )
         )
@@ -240,7 +181,7 @@ def _collect(study: StudyConfig, arm: Arm, *, out: Path, folds: Sequence[str]) -
     finished: list[str] = []
     seconds, parameters = 0.0, 0
     choices: list[str] = []
-    spec = Manifest.load(study.data).target(arm_configs(study, arm, seed=study.seeds[0])[0].data.target)
+    spec = Manifest.load(study.data).target(target_of(study))
     for fold in arm.folds or folds:
         for seed in study.seeds:
             folder = _folder(out, arm, fold, seed)
@@ -258,6 +199,22 @@ def _collect(study: StudyConfig, arm: Arm, *, out: Path, folds: Sequence[str]) -
     if not parts:
         return None
     return _Done(pool(parts), tuple(dict.fromkeys(finished)), seconds, parameters, tuple(choices))
+
+
+def _run_rival(
+    study: StudyConfig, name: str, pipeline: Pipeline, *, out: Path, folder: Path, fold: str, seed: int
+) -> None:
+    if not pipeline.rivals:
+        raise ConfigError(f"study {study.id}: pipeline {pipeline.name} has no rivals", found=name)
+    run: Rival = pipeline.resolve("rivals")
+    manifest, reader = Manifest.load(study.data), pipeline.resolve("reader")(None)
+    options: dict[str, Any] = {
+        "target": target_of(study),
+        "fold": fold,
+        "n_folds": study.n_folds,
+        "seed": seed,
+    }
+    run(name, manifest, reader, out=folder, cache=out / "features", **options)
 
 
 def _describe(arm: Arm, choice: Choice) -> str:
@@ -292,6 +249,12 @@ def _fused(arm: Arm, found: Mapping[str, _Done | None]) -> _Done | None:
     )
 
 
+def _others(arm: Arm, reference: str | None) -> list[str]:
+    """The arms whose differences are listed: the reference if asked for, an ensemble's members, the named."""
+    named = (*(() if reference is None else (reference,)), *arm.ensemble, *arm.compare_with)
+    return [name for name in dict.fromkeys(named) if name != arm.label]
+
+
 def _difference(metric: str, runs: _Done, reference: _Done | None) -> str:
     if reference is None:
         return "no reference yet"
@@ -321,8 +284,3 @@ def _tuning_folder(run: Path) -> Path:
 
 def _folder(out: Path, arm: Arm, fold: str, seed: int) -> Path:
     return out / arm.label / f"{fold_folder(fold)}-seed-{seed}"
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"a.b": 1}`` as ``{"a": {"b": 1}}``, for keys written as on the command line."""
-    return parse_set([f"{key}={json.dumps(value)}" for key, value in values.items()])

@@ -19,7 +19,7 @@ class StudyRow:
         n_groups: Groups, the unit of the intervals.
         metrics: Metric name to ``value [low, high]``.
         difference: To the reference on the cases both have, or why there is none.
-        to_members: Of an ensemble: the same to each of its arms.
+        to_others: The same to other arms, as an ensemble's members, by arm and metric.
         choices: Of a tuned arm: what was chosen in each fold's training part.
         seconds: Training time of all its runs.
         parameters: Trainable numbers.
@@ -33,52 +33,78 @@ class StudyRow:
     difference: str
     seconds: float
     parameters: int
-    to_members: Mapping[str, str] = field(default_factory=dict)
+    to_others: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     choices: tuple[str, ...] = ()
 
 
-def to_markdown(rows: Sequence[StudyRow], *, title: str, data: str, seeds: Sequence[int], metric: str) -> str:
-    """The table as Markdown, the study's metric first."""
+def to_markdown(
+    rows: Sequence[StudyRow],
+    *,
+    title: str,
+    data: str,
+    seeds: Sequence[int],
+    metric: str,
+    columns: Sequence[str] = (),
+) -> str:
+    """The tables as Markdown: the metric, further ones, choices, and differences between arms."""
     lines = [
         f"# {title}",
         "",
         f"Data {data}, seeds {', '.join(map(str, seeds))}; intervals are 95 %, by bootstrap over groups.",
-        "",
-        f"| arm | {metric} | difference to reference | folds | n | groups | parameters | training s |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    lines += [
-        f"| {row.arm} | {row.metrics[metric]} | {row.difference} | {', '.join(row.folds)} | {row.n} "
-        f"| {row.n_groups} | {row.parameters:,} | {row.seconds:.0f} |"
+    heads = ("arm", metric, "difference to reference", "folds", "n", "groups", "parameters", "training s")
+    lines += _table(
+        heads,
+        [
+            (
+                row.arm,
+                row.metrics[metric],
+                row.difference,
+                ", ".join(row.folds),
+                str(row.n),
+                str(row.n_groups),
+                f"{row.parameters:,}",
+                f"{row.seconds:.0f}",
+            )
+            for row in rows
+        ],
+    )
+    if columns:
+        shown = [(row.arm, *(row.metrics[name] for name in columns)) for row in rows]
+        lines += _table(("arm", *columns), shown)
+    choices = [(row.arm, choice) for row in rows for choice in row.choices]
+    lines += _table(("arm", "chosen inside the training part"), choices)
+    names = tuple(dict.fromkeys((metric, *columns)))
+    differences = [
+        (row.arm, other, *(found[name] for name in names))
         for row in rows
+        for other, found in row.to_others.items()
     ]
-    if any(row.choices for row in rows):
-        lines += ["", "| arm | chosen inside the training part |", "| --- | --- |"]
-        lines += [f"| {row.arm} | {choice} |" for row in rows for choice in row.choices]
-    if any(row.to_members for row in rows):
-        lines += [
-            "",
-            "| ensemble | difference to | " + metric + " |",
-            "| --- | --- | --- |",
-            *(
-                f"| {row.arm} | {name} | {difference} |"
-                for row in rows
-                for name, difference in row.to_members.items()
-            ),
-        ]
+    lines += _table(("arm", "difference to", *names), differences)
     return "\n".join(lines) + "\n"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table of Markdown with an empty line before it; nothing without rows."""
+    if not rows:
+        return []
+    return ["", *(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows))]
 
 
 def to_csv(rows: Sequence[StudyRow]) -> str:
     """The table as CSV, every metric a column."""
     text = io.StringIO(newline="")
-    fixed = ("arm", "folds", "n", "n_groups", "difference", "seconds", "parameters", "to_members", "choices")
+    fixed = ("arm", "folds", "n", "n_groups", "difference", "seconds", "parameters", "to_others", "choices")
     names = list(rows[0].metrics) if rows else []
     writer = csv.DictWriter(text, [*fixed, *names], lineterminator="\n")
     writer.writeheader()
     for row in rows:
         values = {name: getattr(row, name) for name in fixed}
-        values["to_members"] = "; ".join(f"{name}: {text}" for name, text in row.to_members.items())
+        values["to_others"] = "; ".join(
+            f"{name}, {metric}: {text}"
+            for name, found in row.to_others.items()
+            for metric, text in found.items()
+        )
         values["choices"] = "; ".join(row.choices)
         writer.writerow({**values, "folds": " ".join(row.folds), **row.metrics})
     return text.getvalue()

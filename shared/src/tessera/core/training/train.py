@@ -30,6 +30,7 @@ from tessera.core.training.scoring import (
     evaluate_bundle,
     load_evaluation,
     load_predictions,
+    measure,
     metric_records,
 )
 
@@ -109,7 +110,7 @@ def train_one(
     check_leaks(cases, split)
     for warning in (*manifest.warnings, *check_classes(cases, split, config.data.target)):
         logger.warning(warning)
-    if pipeline.configure and not resume:
+    if pipeline.configure:  # changes nothing of a complete config; a study goes on with the one it asks for
         config = pipeline.resolve("configure")(config, manifest, split)
     if not (out / PLAN_FILE).exists() and (resume or not (out / CONFIG).exists()):
         _write_plan(out, plan, manifest)  # before the first step: a killed run is resumed by its folder
@@ -154,6 +155,7 @@ def finish(run: Run, pipeline: Pipeline, manifest: Manifest, split: Split) -> Fi
         evaluation = evaluate_bundle(
             bundle, test, target_name=config.data.target, out=run.folder, fold=split.fold
         )
+        measure(pipeline, run.folder, bundle.card.target, test, {})
         name = f"fold {split.fold}" if split.fold else "test"
         bundle = update_card(bundle, metrics=metric_records(evaluation, dataset=manifest.info.id, split=name))
     Report(run.folder).write()

@@ -12,7 +12,14 @@ from tessera.core.data.splits import Split
 from tessera.core.errors import DataError
 from tessera.core.run_config import RunConfig
 from tessera.medical.planning.audit import grouping_warnings
-from tessera.medical.planning.filling import ConfigT, apply_plan, data_of, fill_names, open_fields
+from tessera.medical.planning.filling import (
+    ConfigT,
+    apply_plan,
+    data_of,
+    fill_epoch,
+    fill_names,
+    open_fields,
+)
 from tessera.medical.planning.fingerprint import (
     CaseFacts,
     ClassFacts,
@@ -30,6 +37,7 @@ from tessera.medical.readers import VolumeReader
 __all__ = ["apply_plan", "configure", "example", "open_fields", "plan_volumes"]
 
 EXAMPLE_SIDE = 16  # voxels of the images of ``example``
+EXAMPLE_CASES = 10**6  # so many that a patch of each is enough for an epoch
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +58,7 @@ def configure(
         for warning in plan.warnings:
             log.warning("%s", warning)
         config = apply_plan(config, plan)
+    config = fill_epoch(config, cases=len(split.cases(manifest.cases, "train")))
     return fill_names(config, manifest.target(data_of(config).target).classes)
 
 
@@ -64,7 +73,8 @@ def example(config: ConfigT) -> ConfigT:
     facts = channel_facts(torch.arange(256.0).numpy())
     found = Fingerprint(("background", "organ"), (facts,) * len(names), (cube,))
     plan = make_plan(found, data.model_copy(update={"planner": _planner(config)}))
-    return fill_names(apply_plan(config, plan), found.classes)
+    filled = fill_names(apply_plan(config, plan), found.classes)
+    return fill_epoch(filled, cases=EXAMPLE_CASES)
 
 
 def plan_volumes(

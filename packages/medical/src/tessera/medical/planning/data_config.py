@@ -86,6 +86,10 @@ class VolumeDataConfig(DataConfig):
     image_order: Literal[1, 3] = Field(3, description="spline of the image's resampling: linear or cubic")
     crop: bool = Field(True, description="cut to the box in which a channel is not zero")
     overlap: float = Field(0.5, ge=0.0, lt=1.0, description="of neighbouring patches in a prediction")
+    # null until the training cases are known; a run's loaders get the config after that
+    regions_per_case: PositiveInt | None = Field(  # type: ignore[assignment]
+        None, description="patches drawn from a case in an epoch; null: so many that it has about 250 steps"
+    )
     foreground: Fraction = Field(1 / 3, description="share of a batch's patches that must hold a class")
     mirrors: tuple[AxisNumber, ...] | None = Field(
         None, description="axes of the network along which patches may be mirrored" + FROM_DATA

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ ConfigT = TypeVar("ConfigT", bound=RunConfig)
 DATA = ("axes", "spacing_mm", "patch", "channels", "normalisation")
 NAMES = ("mirrors", "sides")  # follow from the classes' names alone
 STAGES = ("features", "strides", "kernels")
+EPOCH_STEPS = 250  # of nnU-Net: an epoch is so many steps, however few the cases are
 
 
 def open_fields(config: RunConfig) -> tuple[str, ...]:
@@ -52,6 +54,27 @@ def apply_plan(config: ConfigT, plan: VolumePlan) -> ConfigT:
         if data.plan_batch:
             update["trainer"] = config.trainer.model_copy(update={"batch_size": plan.batch})
     return config.model_copy(update=update)
+
+
+def fill_epoch(config: ConfigT, *, cases: int) -> ConfigT:
+    """The config with as many patches a case as make an epoch of about 250 steps, once the batch is known.
+
+    What follows an epoch, the validation above all, then takes a small share of the time even where cases
+    are few; with many cases an epoch is longer, because each is seen.
+    """
+    data = data_of(config)
+    if data.regions_per_case is not None:
+        return config
+    rows = EPOCH_STEPS * config.trainer.batch_size * config.trainer.accumulate
+    regions = max(1, round(rows / max(1, cases)))
+    return config.model_copy(update={"data": data.model_copy(update={"regions_per_case": regions})})
+
+
+def epoch_reason(config: RunConfig, *, cases: int) -> str:
+    """What an epoch of the complete config is, in words."""
+    regions = data_of(config).regions_per_case or 1
+    steps = math.ceil(regions * cases / (config.trainer.batch_size * config.trainer.accumulate))
+    return f"An epoch draws {regions} patches of each of {cases} cases: {steps} steps, then it is validated."
 
 
 def data_of(config: RunConfig) -> VolumeDataConfig:

@@ -1,0 +1,1 @@
+"""The sky: catalogues and images in, catalogues with scores, heat maps and a report out."""

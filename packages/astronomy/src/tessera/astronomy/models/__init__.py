@@ -1,0 +1,1 @@
+"""Networks of the astronomical papers, one file a paper."""
