@@ -85,7 +85,7 @@ def _options(
 app.command("list", rich_help_panel="Look")(explore.list_pipelines)
 app.command("info", rich_help_panel="Look")(explore.info)
 app.command("doctor", rich_help_panel="Look")(explore.doctor)
-app.command("simulate", cls=simulate.CommandWithFlags, rich_help_panel="Data")(simulate.simulate)
+app.command("simulate", cls=simulate.CommandWithFields, rich_help_panel="Data")(simulate.simulate)
 app.add_typer(data.app, name="data", rich_help_panel="Data")
 app.command("fetch", rich_help_panel="Data")(data.fetch)
 app.command("plan", rich_help_panel="Models")(plan.plan)

@@ -12,19 +12,28 @@ from typer.core import TyperCommand
 from tessera.core.cli.console import Quiet, Set, progress, remark
 
 
-class CommandWithFlags(TyperCommand):
-    """Takes ``--name``, where it is no option of its own, for ``--set name=true``."""
+class CommandWithFields(TyperCommand):
+    """Takes ``--name value``, where it is no option of its own, for ``--set name=value``; alone for true.
+
+    Values are taken once the simulator's name has come, so that ``--dicom airway`` names a simulator.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Write flags as assignments; what looks like an own option misspelt is left to be refused."""
+        """Write fields as assignments; what looks like an own option misspelt is left to be refused."""
         own = [name for parameter in self.get_params(ctx) for name in parameter.opts]
+        named = bool(args) and not args[0].startswith("-")
         written: list[str] = []
-        for token in args:
-            flag = token.startswith("--") and "=" not in token and token != "--"
-            if flag and token not in own and not difflib.get_close_matches(token, own, n=1, cutoff=0.75):
-                written += ["--set", f"{token.removeprefix('--').replace('-', '_')}=true"]
-            else:
+        rest = list(args)
+        while rest:
+            token = rest.pop(0)
+            name, equals, value = token.partition("=")
+            unknown = name.startswith("--") and name not in (*own, "--")
+            if not unknown or difflib.get_close_matches(name, own, n=1, cutoff=0.75):
                 written.append(token)
+                continue
+            if not equals:
+                value = rest.pop(0) if named and rest and not rest[0].startswith("--") else "true"
+            written += ["--set", f"{name.removeprefix('--').replace('-', '_')}={value}"]
         return super().parse_args(ctx, written)
 
 
@@ -39,8 +48,8 @@ def simulate(
 ) -> None:
     """Make simulated cases with known truth, ready for `tessera train --data OUT`.
 
-    A simulator's fields that are yes or no are flags too: for airway, --dicom is --set dicom=true (write
-    DICOM series beside the NIfTI files).
+    A simulator's fields are options too: for airway, --dicom is --set dicom=true (write DICOM series beside
+    the NIfTI files); for tidal, --depth deep is --set depth=deep.
     """
     from tessera.core.config import parse_set
     from tessera.core.errors import ConfigError, DataError
