@@ -17,7 +17,9 @@ def parsed(*words: str) -> tuple[str, int, list[str]]:
     got: dict[str, Any] = {}
 
     @app.command(cls=CommandWithFields)
-    def command(name: str, *, n: int = 1, set_: list[str] = typer.Option([], "--set")) -> None:
+    def command(
+        name: str, *, n: int = typer.Option(1, "--n", "-n"), set_: list[str] = typer.Option([], "--set")
+    ) -> None:
         got.update(name=name, n=n, set=set_)
 
     done = CliRunner().invoke(app, list(words))
@@ -33,6 +35,7 @@ def parsed(*words: str) -> tuple[str, int, list[str]]:
         (("tidal", "--hard", "--n", "2", "--size-px", "64"), ("tidal", 2, ["hard=true", "size_px=64"])),
         (("--dicom", "airway", "--n", "2"), ("airway", 2, ["dicom=true"])),
         (("tidal", "--set", "a=1", "--mu-range", "[24,25]"), ("tidal", 1, ["a=1", "mu_range=[24,25]"])),
+        (("tidal", "--hard", "-n", "2"), ("tidal", 2, ["hard=true"])),
         (("tidal", "--prevalence", "-1"), ("tidal", 1, ["prevalence=-1"])),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +33,7 @@ class CommandWithFields(TyperCommand):
                 written.append(token)
                 continue
             if not equals:
-                value = rest.pop(0) if named and rest and not rest[0].startswith("--") else "true"
+                value = rest.pop(0) if named and rest and not re.match(r"-\D", rest[0]) else "true"
             written += ["--set", f"{name.removeprefix('--').replace('-', '_')}={value}"]
         return super().parse_args(ctx, written)
 
