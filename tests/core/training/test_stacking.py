@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tessera.core.errors import ConfigError, DataError
-from tessera.core.evaluation import ClassPredictions, ValuePredictions, take
+from tessera.core.evaluation import ClassPredictions, ManyValuePredictions, ValuePredictions, take
 from tessera.core.inference.member_fusion import class_features, fuse_members
 from tessera.core.training.stacking import STRENGTH, align, cross_fused, fit_fusion, pooled
 
@@ -183,3 +183,25 @@ def test_too_few_folds_and_missing_classes_are_told() -> None:
     assert "none of c" in str(caught.value)
     with pytest.raises(ConfigError, match="shares of a mean"):
         pooled([one, one], rule="max", weights=(1, 1))
+
+
+def test_several_numbers_are_fused_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    names, target = ["a", "b", "c"], rng.normal(size=(3, 2))
+    members = [
+        ManyValuePredictions(
+            names, names, target, rng.normal(size=(3, 2)), ["x", "y"], rng.uniform(1, 2, (3, 2))
+        )
+        for _ in range(2)
+    ]
+    fused = pooled(members)
+    assert isinstance(fused, ManyValuePredictions)
+    assert fused.std is not None
+    for name in ("x", "y"):
+        alone = pooled([member.of(name) for member in members])
+        assert isinstance(alone, ValuePredictions)
+        np.testing.assert_allclose(fused.of(name).mean, alone.mean)
+        np.testing.assert_allclose(fused.of(name).std, alone.std)
+    stds = np.stack([member.std for member in members if member.std is not None])
+    means = np.stack([member.mean for member in members])
+    np.testing.assert_allclose(fused.std**2, (stds**2).mean(axis=0) + means.var(axis=0))

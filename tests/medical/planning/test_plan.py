@@ -192,4 +192,7 @@ def test_sides_are_found_and_wishes_kept() -> None:
     assert plan(named).sides == ((1, 2),)
     assert plan(named).mirrors == (0, 1, 2)
     assert plan(named, mirrors=()).mirrors == ()
+    for mirrors, told in (((), "not mirrored, as"), ((0, 2), "mirrored along R, S, as")):
+        (why,) = (reason for reason in plan(named, mirrors=mirrors).reasons if "mirrored" in reason)
+        assert f"{told} data.mirrors says" in why
     assert plan(named, sides=()).sides == ()

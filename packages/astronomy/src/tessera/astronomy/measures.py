@@ -28,6 +28,7 @@ from tessera.core.run_config import Fraction
 
 BRIGHTNESS, FEATURE = "mu", "feature"  # columns of the manifest: mag/arcsec^2, and what the feature is
 TYPE = "T"  # column of the manifest: morphological type
+LEAST_OF_A_TYPE = 5  # galaxies of each kind; fewer have no interval worth the name
 BOOTSTRAP_SEED = 0
 NOTE = (
     "Intervals: Wilson, 95 %. The false positive rate is the share of plain galaxies taken for tidal; the "
@@ -117,7 +118,7 @@ def _one_against_the_rest(
 
 
 def _by_type(predictions: ClassPredictions, types: Sequence[str]) -> FieldTable:
-    """AUROC of all galaxies, within types, and of each type that has galaxies of both kinds."""
+    """AUROC of all galaxies, within types, and of each type that has some galaxies of both kinds."""
     names = np.array(types, dtype=np.str_)
     rows = [
         _area("all", predictions, auroc_macro),
@@ -125,7 +126,7 @@ def _by_type(predictions: ClassPredictions, types: Sequence[str]) -> FieldTable:
     ]
     for name in sorted(set(types), key=_by_number):
         inside = take(predictions, np.flatnonzero(names == name))
-        if 0 < inside.target.sum() < len(inside):
+        if min(inside.target.sum(), len(inside) - inside.target.sum()) >= LEAST_OF_A_TYPE:
             rows.append(_area(name or "unknown", inside, auroc_macro))
     columns = ("type T", "tidal galaxies", "plain galaxies", "AUROC")
     return FieldTable("Within one morphological type", columns, tuple(rows), WITHIN_NOTE)

@@ -217,7 +217,7 @@ def _pooled_values(
         ]
     )
     fused = fuse(stack, task="number")
-    return replace(values[0], mean=fused[:, 0], std=np.exp(fused[:, 1] / 2))
+    return replace(values[0], mean=fused[..., 0], std=np.exp(fused[..., 1] / 2))
 
 
 def _probabilities(members: Sequence[AnyPredictions]) -> FloatArray:

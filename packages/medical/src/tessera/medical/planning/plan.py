@@ -148,7 +148,7 @@ def make_plan(found: Fingerprint, wishes: VolumeDataConfig, *, preset: Preset | 
         _explain_low_resolution(low, net.patch, shape, reasons, warnings)
     channels = _channels(found, wishes, reasons)
     mirror = mirror_rule(found.classes, axes, spatial_dims=dims)
-    reasons.append(mirror.reason)
+    reasons.append(mirror.reason if wishes.mirrors is None else _chosen_mirrors(wishes.mirrors, axes))
     return VolumePlan(
         preset=preset.name,
         axes=axes,
@@ -232,6 +232,11 @@ def choose_normalisation(
             inside = f"inside the non-zero part, {share:.0%} of an image" if masked else "as a whole"
             reasons.append(f"Channel {name} has no absolute scale: each image is standardised {inside}.")
     return tuple(chosen)
+
+
+def _chosen_mirrors(mirrors: Sequence[int], axes: Sequence[int]) -> str:
+    names = ", ".join("RAS"[axes[axis]] for axis in mirrors)
+    return f"Patches are {f'mirrored along {names}' if names else 'not mirrored'}, as data.mirrors says."
 
 
 def _channels(found: Fingerprint, wishes: VolumeDataConfig, reasons: list[str]) -> tuple[str, ...]:
