@@ -21,6 +21,7 @@ from tessera.core.data.manifest import Manifest
 from tessera.core.data.targets import TargetSpec
 from tessera.core.errors import ConfigError, DataError
 from tessera.core.evaluation import ClassPredictions, read_predictions
+from tessera.core.evaluation.measures import read_measures
 from tessera.core.training.scoring import load_evaluation
 from tessera.core.training.train import SUMMARY_FILE
 
@@ -165,6 +166,7 @@ def test_a_rivals_fold_is_a_finished_run_of_a_study(tmp_path: Path) -> None:
     out = tmp_path / "runs" / "asymmetry-cut" / "fold-3-seed-0"
     cache = tmp_path / "features"
     run = run_rival("asymmetry-cut", manifest, GalaxyReader(), out=out, fold="3", cache=cache)
+    assert read_measures(out)[0].title == "Completeness and contamination"
     stored = read_predictions(out / "predictions.csv", task="multiclass")
     assert isinstance(stored, ClassPredictions)
     assert stored.case_id == run.predictions.case_id

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from tessera.astronomy.measures import tidal_measures
 from tessera.astronomy.shape_features import FeatureTable, features_of_manifest
 from tessera.core.config import Config
 from tessera.core.data.atomic import write_atomic
@@ -29,6 +30,7 @@ from tessera.core.data.splits import make_split
 from tessera.core.data.targets import TargetSpec
 from tessera.core.errors import ConfigError, DataError
 from tessera.core.evaluation import ClassPredictions
+from tessera.core.evaluation.measures import write_measures
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -261,7 +263,7 @@ def run_rival(
     seed: int = 0,
     cache: Path | None = None,
 ) -> RivalRun:
-    """One fold of a rival as a study's finished run: predictions, evaluation and ``summary.json`` in ``out``.
+    """One fold of a rival as a study's finished run in ``out``: predictions, evaluation, measures, summary.
 
     Args:
         name: Of the rival.
@@ -282,6 +284,9 @@ def run_rival(
     table = features_of_manifest(manifest, reader, target=target, cache=cache)
     run = predict_fold(RIVALS[name], table, manifest, target=target, fold=fold, n_folds=n_folds, seed=seed)
     write_evaluation(run.predictions, run.failures, out)
+    by_id = {case.id: case for case in manifest.cases}
+    tested = [by_id[name] for name in run.predictions.case_id]
+    write_measures(out, tidal_measures(run.predictions, tested, values={}))
     summary = {"seconds": run.seconds, "parameters": run.parameters}
     write_atomic(out / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
     return run
