@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tessera.core.network import GaussianScale, Network, bounded
 from tessera.core.run_config import OptimConfig
@@ -126,3 +126,27 @@ def test_the_moments_loss_is_the_published_one_in_units_of_the_spread_and_ignore
     wider = torch.cat([output[:, :1] * 10, output[:, 1:] + 2 * math.log(10.0)], dim=1)
     again = task.weighed_losses(wider, torch.zeros(3, 1), "train", weight)["moments"]
     assert again.tolist() == pytest.approx(loss.tolist(), abs=1e-5)
+
+
+class Blurred:
+    """Changes that write what a convolution gave into the rows they change."""
+
+    def on_input(self, input: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        del generator
+        changed = input.clone()
+        changed[torch.tensor([0])] = nn.functional.conv1d(input[:1], torch.ones(1, 1, 1))
+        return changed, target
+
+    def on_features(
+        self, features: Tensor, target: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        return self.on_input(features, target, generator)
+
+
+def test_random_changes_are_made_in_float32_whatever_the_network_computes_in() -> None:
+    network = Network(nn.Identity(), nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
+    task = Regression(network, transforms=Blurred(), **OPTIONS)
+    batch: Any = {"input": torch.rand(2, 1, 4), "target": torch.zeros(2), "weight": torch.ones(2)}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output, _, _ = task.models(batch, "train")
+    assert output.shape == (2, 2)

@@ -82,12 +82,13 @@ class Task(LightningModule):
         """
         input, target = batch["input"], self.encode(batch["target"], stage)
         generator = self._generator()
-        if stage == "train" and self.transforms is not None:
-            input, target = self.transforms.on_input(input, target, generator)
+        changes = self.transforms if stage == "train" else None
         with torch.autocast(input.device.type, enabled=False):
+            if changes is not None:
+                input, target = changes.on_input(input, target, generator)
             features = self.network.front_end(input.float())
-        if stage == "train" and self.transforms is not None:
-            features, target = self.transforms.on_features(features, target, generator)
+            if changes is not None:
+                features, target = changes.on_features(features, target, generator)
         if stage != "train" or self.map_weights is None:
             return self.answer(features, stage), target, None
         last, output = self.network.map_and_answer(features)
